@@ -1,0 +1,1 @@
+"""Getting machines and reaching them; knows nothing of jobs, budgets or databases."""

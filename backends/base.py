@@ -1,0 +1,229 @@
+"""The ground floor: what a backend is, in one file.
+
+A backend is a *lease life cycle* (how a machine is obtained and given back) times a *channel* (how files
+and commands reach it). It has no run logic: the runner does the running, everywhere the same.
+
+Rules for whoever writes one:
+
+- Every verb may be called again after a crash or a lost reply, and then changes nothing more.
+- A backend never sleeps and never retries. It raises the error that says what its caller does next.
+- It never invents a price, and never touches what does not carry our mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class GpuNeed:
+    """The GPUs that a job asks for. ``vram_bytes`` is per GPU, usable; None means not declared."""
+
+    count: int = 1
+    vram_bytes: int | None = None
+    compute_capability: float | None = None
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a machine must have for one variant of a job. Sizes in bytes; None means not declared."""
+
+    gpu: GpuNeed | None = None
+    ram_bytes: int | None = None
+    disk_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Something that could be rented now, at a price, with a capacity.
+
+    ``name`` is unique within its backend and the same in every listing. ``shared`` says that a lease takes a
+    slice as large as the job asks for (this machine's RAM) instead of the whole machine.
+    """
+
+    backend: str
+    name: str
+    ram_bytes: int
+    disk_bytes: int
+    cpus: int
+    micros_per_hour: int
+    gpu: str | None = None
+    gpu_count: int = 0
+    vram_bytes: int = 0
+    compute_capability: float | None = None
+    shared: bool = False
+    source: str = ""
+    as_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRequest:
+    """A wish for one machine. ``key`` becomes its name or tag, so asking twice gives one machine.
+
+    ``ram_bytes`` is the slice of a shared offer; ``max_seconds`` is what the reservation pays for.
+    """
+
+    key: str
+    offer: Offer
+    ram_bytes: int | None = None
+    max_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A machine that is ours until it is deleted. ``details`` holds plain JSON values, no secrets."""
+
+    key: str
+    backend: str
+    id: str
+    created_at: datetime
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class RunPhase(StrEnum):
+    """Where a run stands on its machine, as the runner's files and lock tell it."""
+
+    ABSENT = "absent"
+    """Never started there."""
+    STARTING = "starting"
+    SETUP = "setup"
+    RUNNING = "running"
+    ENDED = "ended"
+    """Over, and the runner left its exit record."""
+    LOST = "lost"
+    """Started, and its runner is gone without an exit record."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """One reading of a run: the phase, the newest sample, and the runner's record (see ``docs/runner.md``)."""
+
+    phase: RunPhase
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen there."""
+        return self.phase in (RunPhase.ENDED, RunPhase.LOST)
+
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all); the second is 0 while unknown."""
+
+
+class BackendError(Exception):
+    """Something went wrong at a backend."""
+
+    advice: str = ""
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(message)
+        self.advice = advice or self.advice
+
+
+class Transient(BackendError):
+    """Passing trouble: the same call may succeed later."""
+
+
+class NoCapacity(BackendError):
+    """Nothing of that kind is free: take the next offer. ``busy_for_now`` says that waiting helps, free of charge."""
+
+    def __init__(self, message: str, *, advice: str = "", busy_for_now: bool = False) -> None:
+        super().__init__(message, advice=advice)
+        self.busy_for_now = busy_for_now
+
+
+class Rejected(BackendError):
+    """The request itself is refused and always will be: tell the user."""
+
+
+class AuthError(BackendError):
+    """Credentials are missing or refused: tell the user."""
+
+
+class NotYetReady(BackendError):
+    """The machine is not reachable yet: call again until the start deadline."""
+
+
+class NotYetGone(BackendError):
+    """Deletion is under way: call again."""
+
+
+class Lost(BackendError):
+    """Nobody knows whether the call took effect: look with ``find``."""
+
+
+class Machine(Protocol):
+    """A leased machine that can be reached. All paths are relative to its place for jobs, with ``/``."""
+
+    def push(self, tree: Path, dest: str, progress: Progress) -> None:
+        """Make ``dest`` hold every file of the local folder ``tree``; files already there alike are not sent again."""
+
+    def start(self, job_dir: str, secrets: Mapping[str, str]) -> None:
+        """Start the runner on ``job_dir``, detached; secrets go over its standard input. Starting twice is harmless."""
+
+    def status(self, job_dir: str) -> RunStatus:
+        """Read where the run stands."""
+
+    def read(self, path: str, offset: int, limit: int = 1 << 20) -> bytes:
+        """Read up to ``limit`` bytes of a file from ``offset``; empty if there is nothing (yet)."""
+
+    def pull(self, path: str, dest: Path, progress: Progress) -> bool:
+        """Fetch a file or folder into ``dest``: regular files and folders only. False where ``path`` is absent."""
+
+    def signal(self, job_dir: str, reason: str) -> None:
+        """Ask the runner to end the run; ``reason`` is kept in its record. Asking twice is harmless."""
+
+
+class Backend(Protocol):
+    """A place that machines come from."""
+
+    name: str
+
+    def offers(self, need: Need) -> Iterable[Offer]:
+        """What could be rented now. Offers that do not meet ``need`` are listed too: the planner says why not."""
+
+    def create(self, request: LeaseRequest) -> Lease:
+        """Obtain the machine for ``request.key`` and return at once; the same key gives the same machine."""
+
+    def find(self, key: str) -> Lease | None:
+        """The machine that carries ``key``, if there is one: the way back after a lost reply or a crash."""
+
+    def owned(self) -> Iterable[Lease]:
+        """Everything that carries our mark, for the reaper."""
+
+    def delete(self, lease: Lease) -> None:
+        """Give the machine back. Absent is success; NotYetGone means call again."""
+
+    def connect(self, lease: Lease) -> Machine:
+        """Reach the machine; NotYetReady means call again until the start deadline."""
+
+    def setup_state(self) -> SetupState:
+        """Whether this backend can be used from here, what is missing and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetupState:
+    """How far a backend is set up: ``missing`` says what is lacking, ``how`` says the commands to mend it."""
+
+    ready: bool
+    summary: str
+    missing: str = ""
+    how: str = ""
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """Optional power: the backend measures by its own clock how long a lease has been held."""
+
+    def held_seconds(self, lease: Lease) -> float | None:
+        """Seconds the lease was or has been held, by the machine's or provider's clock; None if it cannot tell."""
+
+    def settled(self, lease: Lease) -> None:
+        """The lease is over and its cost is recorded: nothing about it need be remembered here."""

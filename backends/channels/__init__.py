@@ -1,0 +1,1 @@
+"""Ways of reaching a machine: how files and commands get there and back."""

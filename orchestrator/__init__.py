@@ -1,0 +1,1 @@
+"""Plans a job, runs it on a rented or local machine, and keeps the record of both."""

@@ -1,0 +1,95 @@
+"""Where gpujob keeps what is yours: one private folder, and the name of everything in it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class HomeError(Exception):
+    """The folder cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The user's data folder. Nothing outside this class knows a file name in it."""
+
+    root: Path
+
+    @classmethod
+    def locate(cls) -> Home:
+        """``$GPUJOB_HOME``, or the platform's folder for user data."""
+        if named := os.environ.get("GPUJOB_HOME"):
+            return cls(Path(named).expanduser().absolute())
+        from platformdirs import user_data_path
+
+        return cls(user_data_path("gpujob"))
+
+    def ensure(self) -> Home:
+        """Make the folders that are always there. Raises HomeError where that is impossible."""
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.locks, self.jobs, self.secrets):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise HomeError(
+                f"gpujob cannot write its data folder {self.root}: {error.strerror or error}.\n"
+                "Make it writable, or point GPUJOB_HOME to a folder that is."
+            ) from error
+        return self
+
+    @property
+    def journal(self) -> Path:
+        """The SQLite file that records everything."""
+        return self.root / "journal.sqlite"
+
+    @property
+    def config(self) -> Path:
+        """Settings, as TOML."""
+        return self.root / "config.toml"
+
+    @property
+    def locks(self) -> Path:
+        """Lock files: one per run, one for workers."""
+        return self.root / "locks"
+
+    @property
+    def jobs(self) -> Path:
+        """One folder per job: the snapshot of its files, its logs and its results."""
+        return self.root / "jobs"
+
+    @property
+    def secrets(self) -> Path:
+        """Values of secrets of unfinished jobs, readable by the user only."""
+        return self.root / "secrets"
+
+    @property
+    def local(self) -> Path:
+        """The local backend's machine: its leases, job directories and environments."""
+        return self.root / "local"
+
+    @property
+    def worker_log(self) -> Path:
+        """What background workers say."""
+        return self.root / "worker.log"
+
+    def source(self, job: str) -> Path:
+        """The snapshot of the user's files that every attempt of ``job`` uploads."""
+        return self.jobs / job / "source"
+
+    def attempt(self, job: str, number: int) -> Path:
+        """What one attempt left: logs and the runner's record."""
+        return self.jobs / job / f"attempt-{number}"
+
+    def fetched(self, job: str, number: int) -> Path:
+        """The results that one attempt left, even if it failed, under their own paths."""
+        return self.attempt(job, number) / "files"
+
+    def checkpoints(self, job: str, number: int) -> Path:
+        """The checkpoints that one attempt left for the next."""
+        return self.attempt(job, number) / "checkpoints"
+
+    def live(self, job: str) -> Path:
+        """The newest reading of the running attempt, for whoever follows it; not a record."""
+        return self.jobs / job / "live.json"

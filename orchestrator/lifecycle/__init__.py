@@ -1,0 +1,1 @@
+"""Doing: jobs through durable steps, from the plan to the last cent accounted for."""

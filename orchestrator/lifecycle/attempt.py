@@ -1,0 +1,284 @@
+"""One attempt: provision, upload, execute, fetch, teardown, then its outcome and cost.
+
+Every step may be entered again after a crash. The lease is found by the attempt's key, never by what a variable held;
+the machine is given back and paid for whatever happened before.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from backends.base import (
+    Backend,
+    Lease,
+    LeaseRequest,
+    Machine,
+    Metered,
+    NoCapacity,
+    NotYetReady,
+    Offer,
+    RunPhase,
+    RunStatus,
+)
+from backends.failpoints import failpoint
+from orchestrator.clock import Clock, stamp
+from orchestrator.home import Home
+from orchestrator.lifecycle.fetching import fetch_all
+from orchestrator.lifecycle.following import copy_logs, log_tail, write_live
+from orchestrator.lifecycle.journal import Journal, Json, Patience, StepFailed
+from orchestrator.lifecycle.outcome import ExitFacts, Outcome, Verdict, classify
+from orchestrator.lifecycle.registry import Backends
+from orchestrator.lifecycle.settling import settlement
+from orchestrator.lifecycle.uploading import upload_all
+from orchestrator.lifecycle.vault import Vault
+from orchestrator.records.attempts import lease_is_gone, lease_is_live, recorded_lease, settle
+from orchestrator.records.jobs import get_job, note
+from orchestrator.records.store import Store
+from orchestrator.records.tables import Attempt, Job
+from orchestrator.redaction import Redactor
+from orchestrator.spec.model import JobSpec, ResolvedVariant
+
+START_DEADLINE_SECONDS = 900.0
+"""A machine that is not reachable by then is given back and counted as unreachable."""
+
+SHORTEST_POLL, LONGEST_POLL = 0.02, 0.5
+"""Seconds between two looks at a run; the wait grows from one to the other."""
+
+
+class Cancelled(Exception):
+    """The user asked for the end before the run began."""
+
+
+class Held(Exception):
+    """Results lie on a machine that costs nothing and cannot be fetched now; they wait there for `resume`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a worker has at hand: one set for all its jobs."""
+
+    store: Store
+    home: Home
+    clock: Clock
+    backends: Backends
+    vault: Vault
+
+
+class AttemptRun:
+    """Carries one open attempt to its settlement. Made anew after a crash; everything it knows is in the journal."""
+
+    def __init__(self, tools: Tools, job: Job, spec: JobSpec, attempt: Attempt, offer: Offer | None) -> None:
+        self._tools = tools
+        self._job = job
+        self._spec = spec
+        self._attempt = attempt
+        self._offer = offer
+        self._secrets = tools.vault.values(job.id, spec.secrets)
+        self._redact = Redactor(self._secrets.values())
+        self._journal = Journal(tools.store, tools.clock, self._redact)
+        self._backend: Backend = tools.backends.get(attempt.backend)
+        self._variant: ResolvedVariant = spec.resolved(attempt.variant)
+
+    def run(self) -> Outcome:
+        """Go through the steps from wherever they stand; settle; say how it ended. Raises Held."""
+        verdict = self._verdict_of_steps()
+        ended = self._step("teardown", self._teardown, Patience(tries=10_000))
+        self._settle(verdict, float(ended.get("held_seconds", 0.0)))
+        failpoint("settled")
+        if isinstance(self._backend, Metered) and (lease := recorded_lease(self._tools.store, self._attempt.key)):
+            self._backend.settled(lease)
+        return verdict.outcome
+
+    def _verdict_of_steps(self) -> Verdict:
+        try:
+            self._step("provision", self._provision)
+            self._step("upload", self._upload)
+            execution = self._step("execute", self._execute)
+        except Cancelled:
+            return Verdict(Outcome.CANCELLED, None, None, ("cancelled before the run began",), "cancelled")
+        except StepFailed as failure:
+            return verdict_of_failure(failure)
+        self._fetch_or_hold()
+        return self._classified(execution)
+
+    def _step(self, name: str, effect: Callable[[], Json], patience: Patience | None = None) -> Json:
+        return self._journal.step(cast(int, self._attempt.id), name, effect, patience or Patience())
+
+    # provision
+
+    def _provision(self) -> Json:
+        lease = self._backend.find(self._attempt.key) or self._create()
+        failpoint("provision:created")
+        lease_is_live(self._tools.store, lease)
+        self._connect(lease)
+        return {"lease": lease.id}
+
+    def _create(self) -> Lease:
+        """Obtain the machine; where it is only busy and free of charge, wait for it."""
+        if self._offer is None:
+            raise NoCapacity(f"{self._attempt.backend} no longer offers {self._attempt.offer}")
+        request = LeaseRequest(
+            self._attempt.key, self._offer, self._variant.need.ram_bytes, self._attempt.allowed_seconds
+        )
+        said = ""
+        while True:
+            try:
+                return self._backend.create(request)
+            except NoCapacity as busy:
+                if not busy.busy_for_now:
+                    raise
+                said = self._say_waiting(said, str(busy))
+            self._stop_if_cancelled()
+            self._tools.clock.sleep(0.2)
+
+    def _say_waiting(self, said: str, why: str) -> str:
+        if not said:
+            self._note("waiting", f"waiting for {self._attempt.backend}: {why}")
+        return why
+
+    def _connect(self, lease: Lease) -> Machine:
+        began = self._tools.clock.monotonic()
+        while True:
+            try:
+                return self._backend.connect(lease)
+            except NotYetReady:
+                self._stop_if_cancelled()
+                if self._tools.clock.monotonic() - began > START_DEADLINE_SECONDS:
+                    raise
+            self._tools.clock.sleep(2.0)
+
+    def _lease(self) -> Lease:
+        lease = recorded_lease(self._tools.store, self._attempt.key)
+        if lease is None:
+            raise AssertionError("provision is done, so the lease is recorded")
+        return lease
+
+    # upload
+
+    def _upload(self) -> Json:
+        self._stop_if_cancelled()
+        sent = upload_all(
+            self._tools.home, self._tools.store, self._job, self._spec, self._variant, self._attempt, self._lease(),
+            self._backend.connect(self._lease()),
+        )  # fmt: skip
+        return {"bytes": sent}
+
+    # execute
+
+    def _execute(self) -> Json:
+        self._stop_if_cancelled()
+        machine = self._backend.connect(self._lease())
+        key = self._attempt.key
+        machine.start(key, self._secrets)
+        failpoint("execute:started")
+        pause = SHORTEST_POLL
+        while True:
+            status = machine.status(key)
+            self._watch(machine, status)
+            if status.over:
+                return {"phase": status.phase.value, "record": dict(status.record)}
+            self._end_if_asked(machine)
+            self._tools.clock.sleep(pause)
+            pause = min(LONGEST_POLL, pause * 1.5)
+
+    def _watch(self, machine: Machine, status: RunStatus) -> None:
+        folder = self._tools.home.attempt(self._job.id, self._attempt.number)
+        copy_logs(machine, self._attempt.key, folder)
+        write_live(self._tools.home.live(self._job.id), self._attempt, status)
+        failpoint("execute:watched")
+
+    def _end_if_asked(self, machine: Machine) -> None:
+        if get_job(self._tools.store, self._job.id).cancel_requested:
+            machine.signal(self._attempt.key, "cancelled")
+        elif self._held_seconds(self._lease()) > self._attempt.allowed_seconds:
+            machine.signal(self._attempt.key, "budget" if self._attempt.micros_per_hour else "deadline")
+
+    # fetch
+
+    def _fetch_or_hold(self) -> None:
+        try:
+            self._step("fetch", self._fetch)
+        except StepFailed as failure:
+            if self._attempt.micros_per_hour == 0:
+                raise Held(f"the results could not be fetched: {failure}") from failure
+            self._note("fetch", f"the results could not be fetched before the machine had to go: {failure}")
+
+    def _fetch(self) -> Json:
+        machine = self._backend.connect(self._lease())
+        return fetch_all(machine, self._attempt.key, self._spec, self._tools.home, self._job.id, self._attempt.number)
+
+    # outcome
+
+    def _classified(self, execution: Json) -> Verdict:
+        folder = self._tools.home.attempt(self._job.id, self._attempt.number)
+        record = execution["record"]
+        reason = record.get("stop_reason") if record.get("stopped_by") == "request" else None
+        facts = ExitFacts.from_record(
+            record,
+            phase=RunPhase(execution["phase"]),
+            stdout_tail=self._redact(log_tail(folder / "stdout.log")),
+            stderr_tail=self._redact(log_tail(folder / "stderr.log")),
+            cancelled=reason == "cancelled",
+            budget_stop=reason == "budget",
+            unexplained_sigkill=self._spec.on_oom.unexplained_sigkill,
+        )
+        return classify(facts)
+
+    # teardown and settlement
+
+    def _teardown(self) -> Json:
+        store, key = self._tools.store, self._attempt.key
+        lease = self._backend.find(key) or recorded_lease(store, key)
+        held = 0.0
+        if lease is not None:
+            lease_is_live(store, lease)
+            self._backend.delete(lease)
+            failpoint("teardown:deleted")
+            held = self._held_seconds(lease)
+        lease_is_gone(store, key, self._now())
+        return {"held_seconds": held}
+
+    def _held_seconds(self, lease: Lease) -> float:
+        """By the backend's own clock where it has one; else wall time, which the reservation bounds."""
+        measured = self._backend.held_seconds(lease) if isinstance(self._backend, Metered) else None
+        if measured is not None:
+            return measured
+        wall = (self._tools.clock.now() - lease.created_at).total_seconds()
+        return min(max(wall, 0.0), self._attempt.allowed_seconds)
+
+    def _settle(self, verdict: Verdict, held_seconds: float) -> None:
+        execution = self._tools.home.attempt(self._job.id, self._attempt.number)
+        ending = settlement(self._tools.store, self._job, self._spec, self._attempt, verdict, held_seconds, self._now())
+        settle(self._tools.store, self._attempt, ending, self._now())
+        shutil.rmtree(execution / "outgoing", ignore_errors=True)
+
+    def _stop_if_cancelled(self) -> None:
+        if get_job(self._tools.store, self._job.id).cancel_requested:
+            raise Cancelled
+
+    def _note(self, kind: str, text: str) -> None:
+        note(self._tools.store, self._job.id, self._now(), kind, self._redact(text))
+
+    def _now(self) -> str:
+        return stamp(self._tools.clock.now())
+
+
+_OUTCOME_OF_FAILURE = {
+    "NoCapacity": Outcome.NO_CAPACITY,
+    "NotYetReady": Outcome.UNREACHABLE,
+    "Transient": Outcome.UNREACHABLE,
+    "Lost": Outcome.LOST,
+}
+
+
+def verdict_of_failure(failure: StepFailed) -> Verdict:
+    """The outcome of an attempt whose step failed before the runner could leave an exit record."""
+    outcome = _OUTCOME_OF_FAILURE.get(failure.kind, Outcome.FAILED)
+    if os.strerror(28) in str(failure):
+        outcome = Outcome.DISK_FULL
+    evidence = (f"{failure.step}: {failure}", *([failure.advice] if failure.advice else []))
+    return Verdict(outcome, None, None, evidence, f"{failure.step} failed: {failure}")

@@ -1,0 +1,48 @@
+"""Bringing a run's logs and newest reading home while it runs, for whoever looks on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from backends.base import Machine, RunStatus
+from orchestrator.records.tables import Attempt
+
+LOGS = ("stdout.log", "stderr.log")
+CHUNK = 1 << 20
+TAIL_BYTES = 64 * 1024
+
+
+def copy_logs(machine: Machine, key: str, folder: Path) -> None:
+    """Append what is new. The size of the copy is the only memory, so a restart goes on where it stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in LOGS:
+        copy = folder / name
+        with copy.open("ab") as file:
+            while data := machine.read(f"{key}/{name}", file.tell(), CHUNK):
+                file.write(data)
+                if len(data) < CHUNK:
+                    break
+
+
+def log_tail(path: Path) -> str:
+    """The end of a log as text; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - TAIL_BYTES))
+            return file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def write_live(path: Path, attempt: Attempt, status: RunStatus) -> None:
+    """The newest reading, replaced in one step. Not a record: it may be lost."""
+    wanted = ("ram_bytes", "peak_ram_bytes", "vram_bytes", "peak_vram_bytes", "cpu_percent", "gpu_percent",
+              "memory_cap_bytes", "memory_cap_means", "ram_total_bytes", "vram_total_bytes")  # fmt: skip
+    reading: dict[str, Any] = {name: status.record.get(name) for name in wanted}
+    reading |= {"attempt": attempt.number, "variant": attempt.variant, "phase": status.phase.value}
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(reading), encoding="utf-8")
+    draft.replace(path)

@@ -1,0 +1,152 @@
+"""A job from its submission to its end: plan, try, learn, plan again.
+
+The loop holds nothing in memory that matters. Each turn reads the journal, does the one thing that follows from it,
+and records it; a crash anywhere is repaired by entering the loop again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from backends.base import BackendError, Offer
+from backends.failpoints import failpoint
+from backends.units import format_usd
+from orchestrator.clock import stamp
+from orchestrator.lifecycle.attempt import AttemptRun, Held, Tools
+from orchestrator.lifecycle.outcome import Outcome
+from orchestrator.lifecycle.planning import gather_offers, knowledge_for
+from orchestrator.lifecycle.vault import MissingSecret
+from orchestrator.planning.ladder import make_plan
+from orchestrator.planning.plan import Plan, Priority, Rung
+from orchestrator.records.attempts import OverBudget, open_attempt, spent_micros
+from orchestrator.records.jobs import (
+    attempts_of,
+    finish_job,
+    get_job,
+    note,
+    open_attempt_of,
+    save_plan,
+    start_job,
+)
+from orchestrator.records.states import JobState
+from orchestrator.records.tables import Attempt, Job
+from orchestrator.spec.model import JobSpec
+
+
+def run_job(tools: Tools, job_id: str) -> JobState:
+    """Carry the job to its end. Safe to call again at any time; the caller holds the job's lock."""
+    start_job(tools.store, job_id, stamp(tools.clock.now()))
+    job = get_job(tools.store, job_id)
+    return _JobRun(tools, job).to_the_end()
+
+
+class _JobRun:
+    def __init__(self, tools: Tools, job: Job) -> None:
+        self._tools = tools
+        self._job = job
+        self._spec = JobSpec.from_json(json.loads(job.spec))
+        self._options = json.loads(job.options)
+
+    def to_the_end(self) -> JobState:
+        try:
+            while True:
+                if attempt := open_attempt_of(self._tools.store, self._job.id):
+                    self._run_attempt(attempt)
+                if end := self._end_after(attempts_of(self._tools.store, self._job.id)):
+                    return self._finish(*end)
+                if end := self._next_attempt():
+                    return self._finish(*end)
+        except Held as held:
+            summary = f"{held}; they are kept on this machine until `gpujob resume {self._job.id}` succeeds"
+            return self._finish(JobState.FAILED, "fetch", summary, forget_secrets=False)
+        except (BackendError, MissingSecret) as error:
+            return self._finish(JobState.FAILED, Outcome.FAILED.value, str(error), forget_secrets=False)
+
+    def _run_attempt(self, attempt: Attempt) -> None:
+        offers = gather_offers(self._tools.backends, [attempt.backend], self._spec)
+        offer = next((o for o in offers if o.name == attempt.offer), None)
+        AttemptRun(self._tools, self._job, self._spec, attempt, offer).run()
+
+    def _end_after(self, attempts: Sequence[Attempt]) -> tuple[JobState, str, str] | None:
+        """How the job ends if its last attempt decides it; None to go on."""
+        if get_job(self._tools.store, self._job.id).cancel_requested:
+            return JobState.CANCELLED, Outcome.CANCELLED.value, "cancelled"
+        recent = attempts[self._options.get("attempts_before", 0) :]
+        if not recent:
+            return None
+        last = recent[-1]
+        outcome = Outcome(last.outcome or Outcome.FAILED)
+        if outcome is Outcome.SUCCEEDED:
+            return JobState.SUCCEEDED, outcome.value, self._success(attempts)
+        if outcome is Outcome.CANCELLED:
+            return JobState.CANCELLED, outcome.value, "cancelled"
+        if not outcome.walks_ladder(self._spec.on_oom.unexplained_sigkill):
+            return JobState.FAILED, outcome.value, f"attempt {last.number} ended the job: {last.summary}"
+        return None
+
+    def _success(self, attempts: Sequence[Attempt]) -> str:
+        cost = sum(attempt.cost_micros for attempt in attempts)
+        tries = f"{len(attempts)} attempts" if len(attempts) > 1 else "the first attempt"
+        return f"succeeded with {attempts[-1].variant} in {tries} for {format_usd(cost)}"
+
+    def _next_attempt(self) -> tuple[JobState, str, str] | None:
+        """Plan with what is known now and reserve the first rung; or how the job ends for want of one."""
+        attempts = attempts_of(self._tools.store, self._job.id)
+        plan = self._plan(attempts)
+        save_plan(self._tools.store, self._job.id, plan.to_json())
+        if not plan.ladder:
+            last = attempts[-1] if attempts else None
+            why = f"after {last.summary}, nothing feasible is left" if last else "nothing feasible"
+            return JobState.FAILED, (last.outcome if last else None) or "no_plan", f"{why}. {plan.advice}"
+        failpoint("planned")
+        try:
+            self._reserve(plan.ladder[0], attempts)
+        except OverBudget as error:
+            return JobState.FAILED, Outcome.BUDGET.value, str(error)
+        failpoint("reserved")
+        return None
+
+    def _plan(self, attempts: Sequence[Attempt]) -> Plan:
+        options = self._options
+        made = len(attempts) - options.get("attempts_before", 0)
+        return make_plan(
+            self._spec,
+            gather_offers(self._tools.backends, options["backends"], self._spec),
+            knowledge_for(self._tools.store, self._spec, options["digest"], attempts),
+            self._job.budget_micros - spent_micros(self._tools.store, self._job.id),
+            Priority(self._job.priority),
+            backends=options["backends"],
+            attempts_left=self._spec.limits.attempts - made,
+        )
+
+    def _reserve(self, rung: Rung, attempts: Sequence[Attempt]) -> None:
+        number = len(attempts) + 1
+        attempt = Attempt(
+            job_id=self._job.id,
+            number=number,
+            key=f"{self._job.id}-a{number}",
+            rank=rung.rank,
+            backend=rung.backend,
+            offer=rung.offer,
+            gpu=rung.gpu,
+            variant=rung.variant,
+            ram_cap_bytes=rung.ram_cap_bytes,
+            micros_per_hour=rung.micros_per_hour,
+            allowed_seconds=rung.allowed_seconds,
+            reserved_micros=rung.worst_case_micros,
+            started_at=stamp(self._tools.clock.now()),
+        )
+        why = "; ".join(rung.reasons)
+        text = f"attempt {number}: {rung.variant} on {rung.backend} {rung.offer} ({why})"
+        open_attempt(self._tools.store, attempt, text, rung.to_json())
+
+    def _finish(self, state: JobState, outcome: str, summary: str, *, forget_secrets: bool = True) -> JobState:
+        finish_job(self._tools.store, self._job.id, state, outcome, summary, stamp(self._tools.clock.now()))
+        failpoint("finished")
+        if forget_secrets:
+            self._tools.vault.forget(self._job.id)
+        self._tools.home.live(self._job.id).unlink(missing_ok=True)
+        return state
+
+

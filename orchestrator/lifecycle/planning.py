@@ -1,0 +1,61 @@
+"""Gathering what the pure planner needs: offers from the backends, knowledge from the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from backends.base import Offer
+from orchestrator.lifecycle.registry import Backends
+from orchestrator.planning.knowledge import Knowledge, Seen
+from orchestrator.records.attempts import observations_of
+from orchestrator.records.store import Store
+from orchestrator.records.tables import Attempt, Observation
+from orchestrator.spec.model import JobSpec
+
+
+def gather_offers(backends: Backends, names: Iterable[str], spec: JobSpec) -> list[Offer]:
+    """What the named backends (all, if none is named) offer now."""
+    need = spec.resolved(spec.variants[0].name).need
+    return [offer for backend in backends.some(names) for offer in backend.offers(need)]
+
+
+def knowledge_for(store: Store, spec: JobSpec, digest: str, attempts: Sequence[Attempt]) -> Knowledge:
+    """What this job's attempts, and earlier jobs with the same spec and files, have shown."""
+    own = {attempt.id for attempt in attempts}
+    observed = {o.attempt_id: o for o in observations_of(store, spec.name, digest)}
+    earlier = [_from_observation(o) for o in observed.values() if o.attempt_id not in own]
+    return Knowledge(
+        seen=(*earlier, *(_from_attempt(a, observed.get(a.id or 0)) for a in attempts)),
+        killed_counts=spec.on_oom.unexplained_sigkill == "treat_as_oom",
+    )
+
+
+def _from_observation(seen: Observation) -> Seen:
+    return Seen(
+        variant=seen.variant,
+        backend=seen.backend,
+        offer=seen.offer,
+        outcome=seen.outcome,
+        ram_capacity_bytes=seen.ram_capacity_bytes,
+        vram_capacity_bytes=seen.vram_capacity_bytes,
+        peak_ram_bytes=seen.peak_ram_bytes,
+        peak_vram_bytes=seen.peak_vram_bytes,
+        run_seconds=seen.run_seconds,
+        where=f" in an earlier job on {seen.at[:10]}",
+    )
+
+
+def _from_attempt(attempt: Attempt, observed: Observation | None) -> Seen:
+    return Seen(
+        variant=attempt.variant,
+        backend=attempt.backend,
+        offer=attempt.offer,
+        outcome=attempt.outcome or "",
+        ram_capacity_bytes=observed.ram_capacity_bytes if observed else attempt.ram_cap_bytes,
+        vram_capacity_bytes=observed.vram_capacity_bytes if observed else None,
+        peak_ram_bytes=attempt.peak_ram_bytes,
+        peak_vram_bytes=attempt.peak_vram_bytes,
+        run_seconds=observed.run_seconds if observed else None,
+        this_job=True,
+        where=f" in attempt {attempt.number}",
+    )

@@ -1,0 +1,76 @@
+"""Nothing rented is lost sight of: what is recorded against what the providers list, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlmodel import col, select
+
+from backends.base import Backend, Lease, NotYetGone
+from orchestrator.clock import stamp
+from orchestrator.lifecycle.attempt import Tools
+from orchestrator.records.attempts import lease_is_gone, leases_not_gone
+from orchestrator.records.states import AttemptState
+from orchestrator.records.store import Store
+from orchestrator.records.tables import Attempt
+
+
+class Finding(StrEnum):
+    """What is wrong with a lease."""
+
+    ORPHAN = "orphan"
+    """It exists at the provider, but no attempt that is under way owns it."""
+    GHOST = "ghost"
+    """It is recorded as rented for an attempt that has ended, but the provider does not have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discrepancy:
+    """One difference between the records and a provider."""
+
+    finding: Finding
+    backend: str
+    key: str
+    lease: Lease | None
+    text: str
+
+
+def discrepancies(tools: Tools) -> list[Discrepancy]:
+    """Every difference, over all installed backends. Raises BackendError where one cannot be asked."""
+    owners = _open_keys(tools.store)
+    return [found for backend in tools.backends.some(()) for found in _compare(tools.store, backend, owners)]
+
+
+def reap(tools: Tools, *, delete: bool) -> Iterator[str]:
+    """Say what is wrong, and mend it if ``delete``: only what carries our mark and no open attempt owns is touched."""
+    for found in discrepancies(tools):
+        yield found.text if not delete else f"{found.text}: {_mend(tools, found)}"
+
+
+def _compare(store: Store, backend: Backend, owners: frozenset[str]) -> Iterable[Discrepancy]:
+    owned = {lease.key: lease for lease in backend.owned()}
+    for key, lease in sorted(owned.items()):
+        if key not in owners:
+            text = f"{backend.name} {lease.id} ({key}) is rented, but no attempt that is under way owns it"
+            yield Discrepancy(Finding.ORPHAN, backend.name, key, lease, text)
+    for row in leases_not_gone(store):
+        if row.backend == backend.name and row.key not in owners and row.key not in owned:
+            text = f"{backend.name} {row.lease_id or '(unnamed)'} ({row.key}) is recorded as rented, but does not exist"
+            yield Discrepancy(Finding.GHOST, backend.name, row.key, None, text)
+
+
+def _mend(tools: Tools, found: Discrepancy) -> str:
+    if found.lease is not None:
+        try:
+            tools.backends.get(found.backend).delete(found.lease)
+        except NotYetGone:
+            return "being deleted"
+    lease_is_gone(tools.store, found.key, stamp(tools.clock.now()))
+    return "given back" if found.lease else "record closed"
+
+
+def _open_keys(store: Store) -> frozenset[str]:
+    with store.read() as session:
+        return frozenset(session.exec(select(Attempt.key).where(col(Attempt.state) == AttemptState.OPEN)))

@@ -1,0 +1,55 @@
+"""Finding backends: the entry points ``gpujob.backends``, each opened only when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import cast
+
+from backends.base import Backend, Rejected
+from orchestrator.config import Config
+from orchestrator.home import Home
+
+
+@cache
+def _installed() -> Mapping[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group="gpujob.backends")}
+
+
+def backend_names() -> list[str]:
+    """The names of all installed backends, ``local`` first."""
+    return sorted(_installed(), key=lambda name: (name != "local", name))
+
+
+class Backends:
+    """The backends of one home, opened once each."""
+
+    def __init__(self, home: Home, config: Config) -> None:
+        self._home = home
+        self._config = config
+        self._open: dict[str, Backend] = {}
+
+    def get(self, name: str) -> Backend:
+        """The backend called ``name``. Raises Rejected with the names there are, or the extra that is missing."""
+        if name not in self._open:
+            self._open[name] = self._load(name)
+        return self._open[name]
+
+    def some(self, names: Iterable[str]) -> list[Backend]:
+        """The named backends, or all of them if none is named."""
+        return [self.get(name) for name in (list(names) or backend_names())]
+
+    def _load(self, name: str) -> Backend:
+        entry = _installed().get(name)
+        if entry is None:
+            raise Rejected(f"there is no backend {name!r}", advice=f"Installed are: {', '.join(backend_names())}.")
+        try:
+            opener = entry.load()
+        except ModuleNotFoundError as error:
+            raise Rejected(
+                f"the backend {name!r} needs the Python package {error.name!r}",
+                advice=f"Install it: pip install 'gpujob[{name}]'",
+            ) from error
+        root = self._home.local if name == "local" else self._home.root / name
+        return cast(Backend, opener(root, self._config.for_backend(name)))

@@ -1,0 +1,76 @@
+"""From an attempt's outcome and time to what is recorded of it: charges, evidence, observation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from sqlmodel import select
+
+from backends.units import cost_micros
+from orchestrator.lifecycle.outcome import Verdict
+from orchestrator.records.attempts import Ending
+from orchestrator.records.states import StepState
+from orchestrator.records.store import Store
+from orchestrator.records.tables import Attempt, Job, Observation, Step
+from orchestrator.spec.model import JobSpec
+
+
+def settlement(
+    store: Store, job: Job, spec: JobSpec, attempt: Attempt, verdict: Verdict, held_seconds: float, at: str
+) -> Ending:
+    """What to record. The lease's cost is split exactly: what the user's command used, and the idle rest."""
+    record = _runner_record(store, attempt)
+    run_seconds = min(held_seconds, _number(record, "setup_seconds") + _number(record, "run_seconds"))
+    total = cost_micros(attempt.micros_per_hour, held_seconds)
+    run_micros = min(total, cost_micros(attempt.micros_per_hour, run_seconds))
+    return Ending(
+        outcome=verdict.outcome.value,
+        summary=verdict.summary,
+        evidence=verdict.evidence,
+        exit_code=verdict.exit_code,
+        signal=verdict.signal,
+        peak_ram_bytes=record.get("peak_ram_bytes"),
+        peak_vram_bytes=record.get("peak_vram_bytes"),
+        held_seconds=held_seconds,
+        run_seconds=run_seconds,
+        run_micros=run_micros,
+        idle_micros=total - run_micros,
+        observation=_observation(job, spec, attempt, verdict, record, at) if record else None,
+    )
+
+
+def _runner_record(store: Store, attempt: Attempt) -> Mapping[str, Any]:
+    """The runner's exit record as the execute step stored it; empty if the run never got there."""
+    with store.read() as session:
+        step = session.exec(select(Step).where(Step.attempt_id == attempt.id, Step.name == "execute")).one_or_none()
+    if step is None or step.state != StepState.DONE or step.result is None:
+        return {}
+    return cast(Mapping[str, Any], json.loads(step.result)["record"])
+
+
+def _observation(
+    job: Job, spec: JobSpec, attempt: Attempt, verdict: Verdict, record: Mapping[str, Any], at: str
+) -> Observation:
+    return Observation(
+        attempt_id=cast(int, attempt.id),
+        name=spec.name,
+        variant=attempt.variant,
+        spec_digest=str(json.loads(job.options)["digest"]),
+        backend=attempt.backend,
+        offer=attempt.offer,
+        gpu=attempt.gpu,
+        outcome=verdict.outcome.value,
+        peak_ram_bytes=record.get("peak_ram_bytes"),
+        peak_vram_bytes=record.get("peak_vram_bytes"),
+        ram_capacity_bytes=attempt.ram_cap_bytes or record.get("ram_total_bytes"),
+        vram_capacity_bytes=record.get("vram_total_bytes"),
+        setup_seconds=record.get("setup_seconds"),
+        run_seconds=record.get("run_seconds"),
+        at=at,
+    )
+
+
+def _number(record: Mapping[str, Any], name: str) -> float:
+    return float(record.get(name) or 0.0)

@@ -1,0 +1,191 @@
+"""The worker: takes up unfinished jobs and carries each to its end in a thread of its own.
+
+Several workers may run on one home. A job belongs to whoever holds its ``flock``; when a holder dies the lock is free
+at once, and another worker takes the job up where the journal says it stands.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event as Flag
+
+from backends.base import BackendError
+from orchestrator.clock import SystemClock, stamp
+from orchestrator.config import Config
+from orchestrator.home import Home
+from orchestrator.lifecycle.attempt import Tools
+from orchestrator.lifecycle.job import run_job
+from orchestrator.lifecycle.locks import is_held, try_lock
+from orchestrator.lifecycle.reaper import reap
+from orchestrator.lifecycle.registry import Backends
+from orchestrator.lifecycle.vault import Vault
+from orchestrator.records.errors import JournalError, StaleRecord
+from orchestrator.records.jobs import finish_job, unfinished_jobs
+from orchestrator.records.states import JobState
+from orchestrator.records.store import Store
+
+LOOK_SECONDS = 0.05
+"""How often a worker asks SQLite whether anything was committed: a few microseconds each."""
+
+RETAKE_SECONDS = 1.0
+"""How often it tries the locks of jobs that another worker held, in case that one has died."""
+
+REAP_SECONDS = 300.0
+"""How often it compares what is rented with what is recorded."""
+
+log = logging.getLogger("gpujob.worker")
+
+
+class Stopped(Exception):
+    """The worker was told to stop. Runs go on by themselves; the next worker finds them."""
+
+
+class WorkerClock(SystemClock):
+    """The system's clock, whose waits end with Stopped once the worker is told to stop."""
+
+    def __init__(self) -> None:
+        self.stopping = Flag()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for ``seconds``. Raises Stopped."""
+        if self.stopping.wait(seconds):
+            raise Stopped
+
+
+def open_tools(home: Home) -> Tools:
+    """Everything that carrying jobs needs, over one home."""
+    home.ensure()
+    return Tools(Store(home.journal), home, WorkerClock(), Backends(home, Config(home.config)), Vault(home))
+
+
+def worker_runs(home: Home) -> bool:
+    """Whether any worker is alive on this home."""
+    return is_held(home.locks / "worker.lock")
+
+
+def ensure_worker(home: Home) -> None:
+    """Start a background worker unless one is there. It outlives this process and its terminal."""
+    if worker_runs(home):
+        return
+    with home.worker_log.open("ab") as file:
+        subprocess.Popen(
+            [sys.executable, "-m", "orchestrator.cli.main", "worker", "--background"],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            cwd="/",
+            env={**os.environ, "GPUJOB_HOME": str(home.root)},
+            start_new_session=True,
+        )
+
+
+@dataclass
+class Worker:
+    """Carries jobs until told to stop, or until ``idle_seconds`` pass without work (None: for ever)."""
+
+    tools: Tools
+    threads: int
+    idle_seconds: float | None
+    _busy: dict[str, Future[None]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Work. Raises JournalError when nothing can be recorded any more; runs then go on by themselves."""
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="job") as pool:
+            try:
+                while self._another_round(pool):
+                    pass
+            except Stopped:
+                log.info("stopped; runs go on by themselves")
+            finally:
+                self.stop()
+
+    def stop(self) -> None:
+        """Take up no more jobs and leave those under way to the next worker."""
+        clock = self.tools.clock
+        if isinstance(clock, WorkerClock):
+            clock.stopping.set()
+
+    def _another_round(self, pool: ThreadPoolExecutor) -> bool:
+        """Work until idle. True if a job came in at the last moment.
+
+        A client that commits a job while this worker holds its lock starts no other; so look once more after
+        letting go of it, or that job would be left behind.
+        """
+        with try_lock(self.tools.home.locks / "worker.lock", shared=True):
+            self._until_idle(pool)
+        return bool(unfinished_jobs(self.tools.store, 1)) and not self._all_elsewhere()
+
+    def _until_idle(self, pool: ThreadPoolExecutor) -> None:
+        clock, watch = self.tools.clock, self.tools.store.watch()
+        idle_since = looked = clock.monotonic()
+        reaped = float("-inf")
+        while True:
+            now = clock.monotonic()
+            if now - reaped >= REAP_SECONDS:
+                self._reap()
+                reaped = now
+            if watch.changed() or self._harvest() or now - looked >= RETAKE_SECONDS:
+                self._take_up(pool)
+                looked = now
+            if self._busy:
+                idle_since = now
+            elif self.idle_seconds is not None and now - idle_since >= self.idle_seconds:
+                return
+            clock.sleep(LOOK_SECONDS)
+
+    def _harvest(self) -> bool:
+        """Drop what has ended; raise what ended a job's thread. True if there is room again."""
+        ended = [job for job, future in self._busy.items() if future.done()]
+        for job in ended:
+            self._busy.pop(job).result()
+        return bool(ended)
+
+    def _take_up(self, pool: ThreadPoolExecutor) -> None:
+        room = self.threads - len(self._busy)
+        for job in unfinished_jobs(self.tools.store, self.threads * 2) if room else ():
+            if room and job not in self._busy and not is_held(self._lock(job)):
+                self._busy[job] = pool.submit(self._carry, job)
+                room -= 1
+
+    def _carry(self, job: str) -> None:
+        with try_lock(self._lock(job)) as mine:
+            if mine:
+                carry(self.tools, job)
+
+    def _lock(self, job: str) -> Path:
+        return self.tools.home.locks / f"job-{job}.lock"
+
+    def _all_elsewhere(self) -> bool:
+        jobs = unfinished_jobs(self.tools.store, 10_000)
+        return all(is_held(self._lock(job)) for job in jobs)
+
+    def _reap(self) -> None:
+        try:
+            for line in reap(self.tools, delete=True):
+                log.info("reaper: %s", line)
+        except BackendError as error:
+            log.warning("reaper: %s", error)
+
+
+def carry(tools: Tools, job: str) -> None:
+    """Carry one job whose lock is held. A fault of ours ends the job with a word, not the worker."""
+    try:
+        run_job(tools, job)
+    except Stopped:
+        return
+    except StaleRecord as stale:
+        log.info("%s: %s", job, stale)
+    except JournalError:
+        raise
+    except Exception:
+        log.exception("%s: internal error", job)
+        summary = f"internal error, kept in {tools.home.worker_log}; `gpujob resume {job}` goes on where it stopped"
+        finish_job(tools.store, job, JobState.FAILED, "failed", summary, stamp(tools.clock.now()))
+    else:
+        (tools.home.locks / f"job-{job}.lock").unlink(missing_ok=True)

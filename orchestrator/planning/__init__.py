@@ -1,0 +1,1 @@
+"""Deciding where a job runs. Pure: values in, a Plan out; no clock, no disk, no network."""

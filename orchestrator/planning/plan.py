@@ -1,0 +1,129 @@
+"""What the planner answers: a ladder of rungs to try in order, what was rejected and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from backends.units import decimal_usd
+
+
+class Priority(StrEnum):
+    """What the user would rather have. Each is a setting of the weights in :mod:`orchestrator.planning.ladder`."""
+
+    COST = "cost"
+    SPEED = "speed"
+    RELIABILITY = "reliability"
+    BALANCED = "balanced"
+
+
+class Code(StrEnum):
+    """Why a pair of offer and variant is not on the ladder; stable, for programs."""
+
+    BACKEND = "backend_not_asked_for"
+    WHEN = "variant_excluded"
+    GPU = "gpu"
+    GPU_UNNEEDED = "gpu_unneeded"
+    VRAM = "vram"
+    RAM = "ram"
+    DISK = "disk"
+    OOM_SEEN = "oom_seen"
+    NOT_ALLOWED = "fallback_not_allowed"
+    UNAVAILABLE = "unavailable"
+    SAME_HEADROOM = "same_headroom"
+    BUDGET = "budget"
+    ATTEMPTS = "attempts"
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One attempt that may be made. Its worst case is reserved from the budget before it starts."""
+
+    rank: int
+    backend: str
+    offer: str
+    gpu: str | None
+    variant: str
+    quality: float
+    micros_per_hour: int
+    expected_seconds: float
+    allowed_seconds: float
+    expected_micros: int
+    worst_case_micros: int
+    p_success: float
+    ram_capacity_bytes: int
+    vram_capacity_bytes: int
+    ram_cap_bytes: int | None
+    reasons: tuple[str, ...]
+
+    def ranked(self, rank: int) -> Rung:
+        """The same rung at another place of the ladder."""
+        return replace(self, rank=rank)
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable form for ``--json`` (docs/json.md)."""
+        return {
+            "rank": self.rank,
+            "backend": self.backend,
+            "offer": self.offer,
+            "gpu": self.gpu,
+            "variant": self.variant,
+            "quality": self.quality,
+            "usd_per_hour": decimal_usd(self.micros_per_hour),
+            "expected_minutes": round(self.expected_seconds / 60, 2),
+            "allowed_minutes": round(self.allowed_seconds / 60, 2),
+            "expected_usd": decimal_usd(self.expected_micros),
+            "worst_case_usd": decimal_usd(self.worst_case_micros),
+            "p_success": round(self.p_success, 4),
+            "ram_capacity_bytes": self.ram_capacity_bytes,
+            "vram_capacity_bytes": self.vram_capacity_bytes,
+            "ram_cap_bytes": self.ram_cap_bytes,
+            "reasons": list(self.reasons),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An offer and variant that will not be tried, with the number that decides it in ``reason``."""
+
+    backend: str
+    offer: str
+    variant: str
+    code: Code
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable form for ``--json``."""
+        return {
+            "backend": self.backend,
+            "offer": self.offer,
+            "variant": self.variant,
+            "code": self.code.value,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The ladder, best first. An empty ladder means that nothing feasible is left; ``advice`` says what would be."""
+
+    ladder: tuple[Rung, ...]
+    rejected: tuple[Rejection, ...]
+    budget_micros: int
+    p_success: float
+    expected_micros: int
+    worst_case_micros: int
+    advice: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable form for ``--json``."""
+        return {
+            "budget_usd": decimal_usd(self.budget_micros),
+            "ladder": [rung.to_json() for rung in self.ladder],
+            "p_success": round(self.p_success, 4),
+            "expected_usd": decimal_usd(self.expected_micros),
+            "worst_case_usd": decimal_usd(self.worst_case_micros),
+            "rejected": [rejection.to_json() for rejection in self.rejected],
+            "advice": self.advice,
+        }

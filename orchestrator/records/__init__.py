@@ -1,0 +1,1 @@
+"""The journal's tables and queries: the only record of what was planned, done, spent and seen."""

@@ -1,0 +1,71 @@
+"""Where every cent went: by job, backend, variant or day, split into success, failed attempts and idle time."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from backends.units import decimal_usd
+from orchestrator.records.reading import Reader, Row
+
+
+class By(StrEnum):
+    """What the lines of a cost report stand for."""
+
+    JOB = "job"
+    BACKEND = "backend"
+    VARIANT = "variant"
+    DAY = "day"
+
+
+_GROUPS = {
+    By.JOB: "attempt.job_id",
+    By.BACKEND: "attempt.backend",
+    By.VARIANT: "job.name || ' ' || attempt.variant",
+    By.DAY: "substr(attempt.started_at, 1, 10)",
+}
+
+_QUERY = """
+SELECT {group} AS name,
+       count(DISTINCT attempt.id) AS attempts,
+       sum(charge.kind = 'run' AND attempt.outcome = 'succeeded') AS succeeded,
+       sum(charge.micros * (charge.kind = 'run' AND attempt.outcome = 'succeeded')) AS success_micros,
+       sum(charge.micros * (charge.kind = 'run' AND attempt.outcome <> 'succeeded')) AS failed_micros,
+       sum(charge.micros * (charge.kind = 'idle')) AS idle_micros,
+       sum(charge.micros) AS micros,
+       sum(charge.seconds) AS seconds
+  FROM charge
+  JOIN attempt ON attempt.id = charge.attempt_id
+  JOIN job ON job.id = attempt.job_id
+ WHERE attempt.started_at >= ?
+ GROUP BY 1 ORDER BY micros DESC, name DESC
+"""
+
+
+def cost_report(reader: Reader, by: By, since: str = "", limit: int = 50) -> dict[str, Any]:
+    """Lines, largest first, and totals over all of them. ``since`` is a UTC date; only ended attempts have costs."""
+    rows = reader.rows(_QUERY.format(group=_GROUPS[by]), (since,))
+    totals = {
+        name: sum(row[name] for row in rows)
+        for name in ("attempts", "succeeded", "success_micros", "failed_micros", "idle_micros", "micros", "seconds")
+    }
+    return {
+        "by": by.value,
+        "since": since or None,
+        "lines": [_line(row) for row in rows[:limit]],
+        "lines_left_out": max(0, len(rows) - limit),
+        "total": _line({"name": "total", **totals}),
+    }
+
+
+def _line(row: Row) -> dict[str, Any]:
+    return {
+        "name": row["name"],
+        "attempts": row["attempts"],
+        "succeeded": row["succeeded"],
+        "usd": decimal_usd(row["micros"]),
+        "success_usd": decimal_usd(row["success_micros"]),
+        "failed_usd": decimal_usd(row["failed_micros"]),
+        "idle_usd": decimal_usd(row["idle_micros"]),
+        "seconds": round(row["seconds"], 3),
+    }
