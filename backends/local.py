@@ -14,12 +14,12 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from backends.base import Lease, LeaseRequest, Machine, Need, NoCapacity, NotYetGone, Offer, Rejected, SetupState
+from backends.base import Lease, LeaseRequest, Machine, Need, NoCapacity, Offer, Rejected, SetupState
 from backends.channels.local import LocalMachine
 from backends.failpoints import failpoint
 from backends.hardware import boot_clock, boot_id, find_gpus, total_ram
@@ -70,25 +70,26 @@ class LocalBackend:
         """The CPU, and each GPU by itself; all share this machine's RAM and disk."""
         del need  # this machine is what it is; the planner says what does not fit
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        base = {
-            "backend": self.name,
-            "ram_bytes": _usable_ram(),
-            "disk_bytes": shutil.disk_usage(self._root).free,
-            "cpus": os.cpu_count() or 1,
-            "micros_per_hour": self._rate,
-            "shared": True,
-            "source": "this machine",
-            "as_of": datetime.now(UTC).date().isoformat(),
-        }
-        yield Offer(name="cpu", **base)
+        cpu = Offer(
+            backend=self.name,
+            name="cpu",
+            ram_bytes=_usable_ram(),
+            disk_bytes=shutil.disk_usage(self._root).free,
+            cpus=os.cpu_count() or 1,
+            micros_per_hour=self._rate,
+            shared=True,
+            source="this machine",
+            as_of=datetime.now(UTC).date().isoformat(),
+        )
+        yield cpu
         for gpu in find_gpus():
-            yield Offer(
+            yield replace(
+                cpu,
                 name=f"gpu{gpu.index}",
                 gpu=gpu.name,
                 gpu_count=1,
                 vram_bytes=gpu.vram_bytes,
                 compute_capability=gpu.compute_capability,
-                **base,
             )
 
     def create(self, request: LeaseRequest) -> Lease:
@@ -122,9 +123,7 @@ class LocalBackend:
 
     def delete(self, lease: Lease) -> None:
         """End whatever still runs there and free the slice. Raises NotYetGone while a process is dying."""
-        machine = LocalMachine(self._root)
-        if not machine.sweep(lease.key):
-            raise NotYetGone(f"processes of {lease.key} are still ending")
+        LocalMachine(self._root).sweep(lease.key, lease.key)
         failpoint("local.delete:swept")
         with self._locked():
             held = self._load(lease.key)
@@ -152,7 +151,9 @@ class LocalBackend:
     def setup_state(self) -> SetupState:
         """Always ready; says what this machine is."""
         gpus = ", ".join(gpu.name for gpu in find_gpus()) or "no NVIDIA GPU"
-        return SetupState(True, f"{platform.system()}, {os.cpu_count()} CPUs, {format_size(total_ram())} of RAM, {gpus}")
+        return SetupState(
+            True, f"{platform.system()}, {os.cpu_count()} CPUs, {format_size(total_ram())} of RAM, {gpus}"
+        )
 
     def _lease(self, held: _Held) -> Lease:
         details = {
@@ -225,5 +226,3 @@ def _gpus_of(offer: Offer) -> tuple[int, ...]:
 
 def _usable_ram() -> int:
     return int(total_ram() * (1 - RAM_KEPT_FREE))
-
-

@@ -74,6 +74,15 @@ class Home:
         """What background workers say."""
         return self.root / "worker.log"
 
+    @property
+    def worker_lock(self) -> Path:
+        """Held, shared, by every worker that is alive."""
+        return self.locks / "worker.lock"
+
+    def job_lock(self, job: str) -> Path:
+        """Held by the worker that carries ``job``."""
+        return self.locks / f"job-{job}.lock"
+
     def source(self, job: str) -> Path:
         """The snapshot of the user's files that every attempt of ``job`` uploads."""
         return self.jobs / job / "source"

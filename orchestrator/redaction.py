@@ -17,29 +17,29 @@ _SHORTEST_ENCODED = 8
 
 # A credential's prefix starts a word (it may follow "_" or "="), so that a long word is tried once: linear.
 _START = r"(?<![A-Za-z0-9])"
+_PEM = r"PRIVATE KEY-----"
+_IS = r"\\?[\"']?\s{0,4}[:=]\s{0,4}\\?[\"']?"
 _SHAPES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        # To the end of the text where the end is cut off, and from its start where the beginning is.
-        (r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|\Z)", MASK),
-        (r"\A[A-Za-z0-9+/=\s\\]*-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----", MASK),
+        # A key is hidden also where its end or, at the start of a tail, its beginning is cut off.
+        (rf"-----BEGIN [A-Z0-9 ]{{0,40}}{_PEM}(?s:.*?)(?:-----END [A-Z0-9 ]{{0,40}}{_PEM}|\Z)", MASK),
+        (rf"\A[A-Za-z0-9+/=\s\\]*-----END [A-Z0-9 ]{{0,40}}{_PEM}", MASK),
         (r"(://[^\s/:@\"'<>]{0,256}:)[^\s/\"'<>]{1,512}@", rf"\1{MASK}@"),
-        (r"(?i)([?&](?:api_?key|access_token|token|x-amz-signature|x-amz-security-token|x-goog-signature|sig)=)"
-         r"[^\s&\"'<>]+", rf"\1{MASK}"),
-        (r"(?i)(\bauthorization[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?:(?:bearer|basic|token)\s{1,4})?)[^\s\"',]+",
-         rf"\1{MASK}"),
+        (r"(?i)([?&](?:api_?key|(?:access_)?token|sig)=)[^\s&\"'<>]+", rf"\1{MASK}"),
+        (r"(?i)([?&]x-(?:amz|goog)-(?:signature|security-token)=)[^\s&\"'<>]+", rf"\1{MASK}"),
+        (rf"(?i)(\bauthorization{_IS}(?:(?:bearer|basic|token)\s{{1,4}})?)[^\s\"',\\]+", rf"\1{MASK}"),
         (r"(?i)(\bbearer\s{1,4})[A-Za-z0-9._~+/=-]{16,}", rf"\1{MASK}"),
-        (r"(?i)(aws_?(?:secret_?access_?key|session_?token)|\b(?:secretaccesskey|sessiontoken))"
-         r"(\\?[\"']?\s{0,4}[:=]\s{0,4}\\?[\"']?)[A-Za-z0-9/+=]{16,}", rf"\1\2{MASK}"),
-        (_START + r"(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])", MASK),
-        (_START + r"hf_[A-Za-z0-9]{16,}", MASK),
-        (_START + r"sk-[A-Za-z0-9_-]{16,}", MASK),
-        (_START + r"rpa_[A-Za-z0-9]{16,}", MASK),
-        (_START + r"(?:gh[opsur]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[A-Za-z0-9_-]{16,})", MASK),
-        (_START + r"(?:ya29\.[A-Za-z0-9_-]{10,}|AIza[A-Za-z0-9_-]{35})", MASK),
+        (rf"(?i)(secret_?access_?key{_IS})[A-Za-z0-9/+=]{{16,}}", rf"\1{MASK}"),
+        (rf"(?i)(session_?token{_IS})[A-Za-z0-9/+=]{{16,}}", rf"\1{MASK}"),
+        (rf"{_START}(?:AKIA|ASIA)[A-Z0-9]{{16}}(?![A-Za-z0-9])", MASK),
+        (rf"{_START}(?:hf_|rpa_|gh[opsur]_)[A-Za-z0-9]{{16,}}", MASK),
+        (rf"{_START}(?:sk-|github_pat_|glpat-)[A-Za-z0-9_-]{{16,}}", MASK),
+        (rf"{_START}(?:ya29\.[A-Za-z0-9_-]{{10,}}|AIza[A-Za-z0-9_-]{{35}})", MASK),
+        # A JSON web token starts after neither "_" nor "-", which may be part of one: linear.
         (r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}", MASK),
     )
-)  # fmt: skip
+)
 
 
 class Redactor:
@@ -53,7 +53,7 @@ class Redactor:
     def __init__(self, values: Iterable[str] = ()) -> None:
         forms = {form for value in values for form in _forms(value.strip())}
         longest_first = sorted(forms, key=lambda form: (-len(form), form))
-        self._known = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        self._known = re.compile("|".join(map(_pattern, longest_first))) if forms else None
 
     def __call__(self, text: str) -> str:
         """``text`` without secrets. Takes time linear in its length."""
@@ -64,16 +64,21 @@ class Redactor:
         return text
 
 
+def _pattern(form: str) -> str:
+    """``form`` literally, but with percent escapes in either case."""
+    return re.sub(r"%[0-9A-F]{2}", lambda escape: f"(?i:{escape[0]})", re.escape(form))
+
+
 def _forms(value: str) -> Iterator[str]:
     if len(value) < _SHORTEST:
         return
     yield value
-    for encoded in (quote(value), quote(value, safe=""), quote_plus(value)):
-        yield from (encoded, re.sub(r"%[0-9A-F]{2}", lambda escape: escape[0].lower(), encoded))
+    yield from (quote(value, safe=safe, errors="surrogateescape") for safe in ("/", ""))
+    yield quote_plus(value, errors="surrogateescape")
     yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
     lines = value.splitlines()
     yield from (line.strip() for line in lines if len(lines) > 1 and len(line.strip()) >= _SHORTEST_ENCODED)
-    yield from _base64_forms(value.encode())
+    yield from _base64_forms(value.encode(errors="surrogateescape"))
 
 
 def _base64_forms(value: bytes) -> Iterator[str]:

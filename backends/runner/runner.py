@@ -29,7 +29,7 @@ import subprocess
 import sys
 import time
 import zlib
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 VERSION = "1"
 JOB_VERSION = 1
@@ -811,8 +811,9 @@ class Redactor:
         return self._pattern.sub(b"***", held)
 
     def _safe_end(self, data: bytes) -> int:
-        spans = [match.span() for match in self._pattern.finditer(data)]
-        for start in range(max(0, len(data) - len(self._values[0]) + 1), len(data)):
+        first = max(0, len(data) - len(self._values[0]) + 1)
+        spans = [match.span() for match in self._pattern.finditer(data) if match.end() > first]
+        for start in range(first, len(data)):
             inside = any(begin < start < end for begin, end in spans)
             if not inside and self._may_grow(data[start:]):
                 return start
@@ -1032,7 +1033,6 @@ class Supervisor:
         self._listen()
         self._save(durable=True)
         try:
-            self._enforce(time.monotonic())
             if self._set_up():
                 self._run_command()
         except BaseException:
@@ -1062,8 +1062,8 @@ class Supervisor:
     def _set_up(self) -> bool:
         """Whether the command may run."""
         setup = self._job["setup"]
-        if not setup or self._stopped:
-            return not self._stopped
+        if not setup:
+            return True
         self._enter("setup")
         began = time.monotonic()
         try:
@@ -1133,6 +1133,8 @@ class Supervisor:
             memory_cap_means=self._cap.means,
             memory_cap_cgroup=self._cap.cgroup.path if self._cap.cgroup else None,
             command_started_at=time.time(),
+            # What setup used is no measure of the job.
+            **dict.fromkeys(("ram_bytes", "peak_ram_bytes", "vram_bytes", "peak_vram_bytes")),
         )
         self._enter("running")
         began = time.monotonic()
@@ -1186,6 +1188,7 @@ class Supervisor:
 
         None if the run was stopped before. ``share`` is a descriptor that the command holds too.
         """
+        self._enforce(time.monotonic())
         if self._stopped:
             return None
         try:
@@ -1223,7 +1226,7 @@ class Supervisor:
         )
 
     def _open_pipes(self, child: subprocess.Popen[bytes]) -> List[Tuple[Any, LogFile]]:
-        pipes = [(child.stdout, self._logs["stdout"]), (child.stderr, self._logs["stderr"])]
+        pipes: List[Tuple[Any, LogFile]] = [(child.stdout, self._logs["stdout"]), (child.stderr, self._logs["stderr"])]
         for pipe, log in pipes:
             os.set_blocking(pipe.fileno(), False)
             self._selector.register(pipe, selectors.EVENT_READ, lambda pipe=pipe, log=log: self._copy(pipe, log))
@@ -1268,6 +1271,7 @@ class Supervisor:
         self._reap()
         now = time.monotonic()
         if self._child and now >= self._next_sample:
+            self._next_sample = now + LONGEST_PAUSE
             with self._troubled("sampling"):
                 self._sample(now)
         if now >= self._next_save:
@@ -1297,7 +1301,8 @@ class Supervisor:
 
     def _enforce(self, now: float) -> None:
         """End the run if a limit is reached or somebody asks; finish off what SIGTERM did not end."""
-        ending = None if self._stopped else self._why_end(now)
+        over = self._child is not None and self._child.returncode is not None
+        ending = None if self._stopped or over else self._why_end(now)
         if ending:
             self._stop(ending[0], ending[1], now)
         if self._child and self._kill_at is not None and now >= self._kill_at:
@@ -1324,8 +1329,9 @@ class Supervisor:
             return "request", str(read_record(request).get("reason") or "asked to end")
         if self._told_to_end:
             return "request", "the runner got SIGTERM: the machine may be shutting down"
-        if self._cap.means == "watch" and (self._record["ram_bytes"] or 0) > (self._cap.bytes or 0):
-            return "memory_cap", "%d bytes of RAM in use, %d allowed" % (self._record["ram_bytes"], self._cap.bytes)
+        used, allowed = self._record["ram_bytes"] or 0, self._cap.bytes or 0
+        if self._cap.means == "watch" and used > allowed:
+            return "memory_cap", "%d bytes of RAM in use, %d allowed" % (used, allowed)
         return self._out_of_time(now) or self._out_of_work(now)
 
     def _out_of_time(self, now: float) -> Optional[Tuple[str, str]]:
@@ -1408,10 +1414,12 @@ class Supervisor:
         self._record["log_bytes"] = {name: log.total for name, log in self._logs.items()}
         self._record["log_truncated"] = any(log.truncated for log in self._logs.values())
         self._record["sample_count"] = self._samples.count
-        with self._troubled("writing status.json"):
+        try:
             write_atomically(os.path.join(self._dir, "status.json"), json.dumps(self._record), durable=durable)
-            return True
-        return False
+        except PASSING as error:
+            self._note("writing status.json: %s" % error)
+            return False
+        return True
 
     @contextlib.contextmanager
     def _troubled(self, doing: str) -> Iterator[None]:

@@ -63,7 +63,8 @@ class Reader(NamedTuple):
 
     def read(self, images: Floats) -> Labels:
         """The most likely label of each image."""
-        return np.argmax(similarity(images, self.centres) @ self.weights, axis=1)
+        scores: Floats = similarity(images, self.centres) @ self.weights
+        return scores.argmax(axis=1)
 
 
 def load_split(limit: int) -> Split:

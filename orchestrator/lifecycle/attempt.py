@@ -99,14 +99,14 @@ class AttemptRun:
             self._step("upload", self._upload)
             execution = self._step("execute", self._execute)
         except Cancelled:
-            return Verdict(Outcome.CANCELLED, None, None, ("cancelled before the run began",), "cancelled")
+            return Verdict(Outcome.CANCELLED, "cancelled before the run began", ())
         except StepFailed as failure:
             return verdict_of_failure(failure)
         self._fetch_or_hold()
         return self._classified(execution)
 
     def _step(self, name: str, effect: Callable[[], Json], patience: Patience | None = None) -> Json:
-        return self._journal.step(cast(int, self._attempt.id), name, effect, patience or Patience())
+        return self._journal.step(cast("int", self._attempt.id), name, effect, patience or Patience())
 
     # provision
 
@@ -281,4 +281,4 @@ def verdict_of_failure(failure: StepFailed) -> Verdict:
     if os.strerror(28) in str(failure):
         outcome = Outcome.DISK_FULL
     evidence = (f"{failure.step}: {failure}", *([failure.advice] if failure.advice else []))
-    return Verdict(outcome, None, None, evidence, f"{failure.step} failed: {failure}")
+    return Verdict(outcome, f"{failure.step} failed: {failure}", evidence)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from backends.base import BackendError, Offer
+from backends.base import BackendError
 from backends.failpoints import failpoint
 from backends.units import format_usd
 from orchestrator.clock import stamp
@@ -24,7 +24,6 @@ from orchestrator.records.jobs import (
     attempts_of,
     finish_job,
     get_job,
-    note,
     open_attempt_of,
     save_plan,
     start_job,
@@ -148,5 +147,3 @@ class _JobRun:
             self._tools.vault.forget(self._job.id)
         self._tools.home.live(self._job.id).unlink(missing_ok=True)
         return state
-
-

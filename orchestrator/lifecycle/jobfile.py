@@ -26,9 +26,7 @@ INHERITED_PREFIXES = ("LC_", "PIP_", "UV_", "SSL_CERT", "CUDA_", "NVIDIA_", "XDG
 def local_environment(environment: Mapping[str, str], path: str) -> dict[str, str]:
     """The starting environment of a job on this machine, with the submitting terminal's PATH."""
     kept = {
-        name: value
-        for name, value in environment.items()
-        if name in INHERITED or name.startswith(INHERITED_PREFIXES)
+        name: value for name, value in environment.items() if name in INHERITED or name.startswith(INHERITED_PREFIXES)
     }
     return {**kept, "PATH": path}
 
@@ -56,7 +54,7 @@ def build_jobfile(
             "lease_began_monotonic": lease.details.get("lease_began"),
             "lease_ends_utc": None,
             "idle": spec.limits.idle,
-            "log_bytes": spec.limits.log,
+            "log_bytes": spec.limits.log_size,
             "cpu_idle_percent": 5,
             "gpu_idle_percent": 5,
         },

@@ -117,13 +117,13 @@ class Journal:
                 session.add(step)
                 session.flush()
             if step.state == StepState.DONE:
-                return cast(Json, json.loads(step.result or "{}"))
+                return cast("Json", json.loads(step.result or "{}"))
             if step.state == StepState.FAILED:
                 raise StepFailed(name, **json.loads(step.result or "{}"))
             return self._new_try(session, step)
 
     def _new_try(self, session: Session, step: Step) -> _Try:
-        step_id = cast(int, step.id)
+        step_id = cast("int", step.id)
         left_running = update(StepTry).where(col(StepTry.step_id) == step_id, col(StepTry.state) == TryState.RUNNING)
         session.exec(
             left_running.values(
@@ -146,7 +146,7 @@ class Journal:
         row = StepTry(step_id=step_id, number=made + 1, started_at=stamp(self._clock.now()))
         session.add(row)
         session.flush()
-        return _Try(cast(int, row.id), step_id, made + 1, failed + 1, self._clock.monotonic())
+        return _Try(cast("int", row.id), step_id, made + 1, failed + 1, self._clock.monotonic())
 
     def _finish(self, begun: _Try, result: Json) -> None:
         with self._store.write() as session:

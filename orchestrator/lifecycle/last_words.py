@@ -45,7 +45,7 @@ class Symptom(StrEnum):
         return self in (Symptom.GPU_LIBRARY, Symptom.WORKER_KILLED, Symptom.CHILD_KILLED)
 
 
-# Texts as the programs print them; the sources are listed in docs/outcomes.md. First match wins in a line.
+# Texts as the programs print them; the first symptom that matches a line is its symptom.
 _TEXTS: dict[Symptom, tuple[str, ...]] = {
     Symptom.SHARED_MEMORY: (
         r"insufficient shared memory \(shm\)",
@@ -62,7 +62,6 @@ _TEXTS: dict[Symptom, tuple[str, ...]] = {
         r"disk quota exceeded",
         r"database or disk is full",
         r"\bENOSPC\b(?!.{0,80}file watchers)",
-        r"\bNoSpaceLeftError\b",
     ),
     Symptom.GPU_MEMORY: (
         r"\b(?:CUDA|HIP|XPU|NPU|MPS backend) out of memory",

@@ -216,16 +216,16 @@ def _killed_by_kernel(case: Case) -> _Ruling | None:
     facts, summary = case.facts, "out of memory: killed by the kernel"
     if facts.oom_kills_in_cap:
         other_cause = case.is_gpu_oom and not case.sigkilled
-        return None if other_cause else _out_of_ram(case, summary, *case.kills_in_cap)
+        return None if other_cause else _out_of_ram(case, summary, *case.kills_in_cap, *case.how_it_ended)
     if facts.oom_kills_in_cap is None and facts.oom_kills_on_machine and case.sigkilled and case.likely_victim:
         return _out_of_ram(case, summary, *case.kills_on_machine, *case.how_it_ended)
     return None
 
 
 def _last_words(case: Case) -> _Ruling | None:
-    """The log ends in a complaint about memory or disk that nothing later in it overrules."""
+    """The log of an ended run ends in a complaint about memory or disk that nothing later in it overrules."""
     words = case.words
-    if words is None:
+    if words is None or not case.facts.ended:
         return None
     if case.is_gpu_oom:
         return _out_of_vram(case, words)
@@ -238,11 +238,12 @@ def _last_words(case: Case) -> _Ruling | None:
 
 def _worker_killed(case: Case) -> _Ruling | None:
     """Somebody took one worker and spared its parent: the OOM killer, unless the kernel counted no kill."""
-    kernel_denies = 0 in (case.facts.oom_kills_in_cap, case.facts.oom_kills_on_machine)
-    if case.words is None or not case.says(Symptom.WORKER_KILLED) or kernel_denies:
+    facts, words = case.facts, case.words
+    kernel_denies = 0 in (facts.oom_kills_in_cap, facts.oom_kills_on_machine)
+    if words is None or words.symptom is not Symptom.WORKER_KILLED or kernel_denies or not facts.ended:
         return None
     said = "SIGKILL took one worker, not by us, and spared its parent, as the OOM killer does"
-    return _out_of_ram(case, "out of memory: a worker process was killed", case.words.quote, said)
+    return _out_of_ram(case, "out of memory: a worker process was killed", words.quote, said)
 
 
 def _killed_at_limit(case: Case) -> _Ruling | None:
@@ -302,7 +303,7 @@ def _killed(case: Case) -> _Ruling | None:
     name = signal_name(SIGKILL if case.sigkilled else facts.death_signal)
     doubt = "" if case.ram_at_limit else ", and there is no sign of memory pressure"
     unclear = tuple(f"{said}, but nothing says that it was the job's" for said in case.kills_on_machine)
-    treated = f"the spec's on_oom.unexplained_sigkill says {facts.unexplained_sigkill}"
+    treated = f"the spec's unexplained_sigkill says {facts.unexplained_sigkill}"
     said = (*case.how_it_ended, f"the {name} was not ours{doubt}", *unclear, *case.memory, treated)
     return _Ruling(Outcome.KILLED, f"killed by {name}, and not by us{case.during}", said)
 

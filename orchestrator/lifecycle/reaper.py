@@ -46,7 +46,18 @@ def discrepancies(tools: Tools) -> list[Discrepancy]:
 def reap(tools: Tools, *, delete: bool) -> Iterator[str]:
     """Say what is wrong, and mend it if ``delete``: only what carries our mark and no open attempt owns is touched."""
     for found in discrepancies(tools):
-        yield found.text if not delete else f"{found.text}: {_mend(tools, found)}"
+        yield found.text if not delete else f"{found.text}: {mend(tools, found)}"
+
+
+def mend(tools: Tools, found: Discrepancy) -> str:
+    """Give back what nobody owns, close the record of what is gone; what was done, in words."""
+    if found.lease is not None:
+        try:
+            tools.backends.get(found.backend).delete(found.lease)
+        except NotYetGone:
+            return "being deleted"
+    lease_is_gone(tools.store, found.key, stamp(tools.clock.now()))
+    return "given back" if found.lease else "record closed"
 
 
 def _compare(store: Store, backend: Backend, owners: frozenset[str]) -> Iterable[Discrepancy]:
@@ -59,16 +70,6 @@ def _compare(store: Store, backend: Backend, owners: frozenset[str]) -> Iterable
         if row.backend == backend.name and row.key not in owners and row.key not in owned:
             text = f"{backend.name} {row.lease_id or '(unnamed)'} ({row.key}) is recorded as rented, but does not exist"
             yield Discrepancy(Finding.GHOST, backend.name, row.key, None, text)
-
-
-def _mend(tools: Tools, found: Discrepancy) -> str:
-    if found.lease is not None:
-        try:
-            tools.backends.get(found.backend).delete(found.lease)
-        except NotYetGone:
-            return "being deleted"
-    lease_is_gone(tools.store, found.key, stamp(tools.clock.now()))
-    return "given back" if found.lease else "record closed"
 
 
 def _open_keys(store: Store) -> frozenset[str]:

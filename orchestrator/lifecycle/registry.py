@@ -52,4 +52,4 @@ class Backends:
                 advice=f"Install it: pip install 'gpujob[{name}]'",
             ) from error
         root = self._home.local if name == "local" else self._home.root / name
-        return cast(Backend, opener(root, self._config.for_backend(name)))
+        return cast("Backend", opener(root, self._config.for_backend(name)))

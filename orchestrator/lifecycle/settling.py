@@ -47,14 +47,14 @@ def _runner_record(store: Store, attempt: Attempt) -> Mapping[str, Any]:
         step = session.exec(select(Step).where(Step.attempt_id == attempt.id, Step.name == "execute")).one_or_none()
     if step is None or step.state != StepState.DONE or step.result is None:
         return {}
-    return cast(Mapping[str, Any], json.loads(step.result)["record"])
+    return cast("Mapping[str, Any]", json.loads(step.result)["record"])
 
 
 def _observation(
     job: Job, spec: JobSpec, attempt: Attempt, verdict: Verdict, record: Mapping[str, Any], at: str
 ) -> Observation:
     return Observation(
-        attempt_id=cast(int, attempt.id),
+        attempt_id=cast("int", attempt.id),
         name=spec.name,
         variant=attempt.variant,
         spec_digest=str(json.loads(job.options)["digest"]),

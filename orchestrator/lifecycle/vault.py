@@ -41,6 +41,10 @@ class Vault:
         if values:
             self._write(job, values)
 
+    def kept(self, job: str) -> dict[str, str]:
+        """What is stored here for ``job``."""
+        return self._read(job)
+
     def values(self, job: str, names: Iterable[str]) -> dict[str, str]:
         """The values for a run. Raises MissingSecret for one that is gone."""
         kept = self._read(job)
@@ -82,6 +86,7 @@ def _from_keyring(name: str) -> str | None:
     except ModuleNotFoundError:
         return None
     try:
-        return keyring.get_password(KEYRING_SERVICE, name)
+        value: str | None = keyring.get_password(KEYRING_SERVICE, name)
     except KeyringError:
         return None
+    return value

@@ -7,12 +7,8 @@ at once, and another worker takes the job up where the journal says it stands.
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Event as Flag
 
 from backends.base import BackendError
@@ -64,27 +60,6 @@ def open_tools(home: Home) -> Tools:
     return Tools(Store(home.journal), home, WorkerClock(), Backends(home, Config(home.config)), Vault(home))
 
 
-def worker_runs(home: Home) -> bool:
-    """Whether any worker is alive on this home."""
-    return is_held(home.locks / "worker.lock")
-
-
-def ensure_worker(home: Home) -> None:
-    """Start a background worker unless one is there. It outlives this process and its terminal."""
-    if worker_runs(home):
-        return
-    with home.worker_log.open("ab") as file:
-        subprocess.Popen(
-            [sys.executable, "-m", "orchestrator.cli.main", "worker", "--background"],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            cwd="/",
-            env={**os.environ, "GPUJOB_HOME": str(home.root)},
-            start_new_session=True,
-        )
-
-
 @dataclass
 class Worker:
     """Carries jobs until told to stop, or until ``idle_seconds`` pass without work (None: for ever)."""
@@ -117,7 +92,7 @@ class Worker:
         A client that commits a job while this worker holds its lock starts no other; so look once more after
         letting go of it, or that job would be left behind.
         """
-        with try_lock(self.tools.home.locks / "worker.lock", shared=True):
+        with try_lock(self.tools.home.worker_lock, shared=True):
             self._until_idle(pool)
         return bool(unfinished_jobs(self.tools.store, 1)) and not self._all_elsewhere()
 
@@ -149,21 +124,18 @@ class Worker:
     def _take_up(self, pool: ThreadPoolExecutor) -> None:
         room = self.threads - len(self._busy)
         for job in unfinished_jobs(self.tools.store, self.threads * 2) if room else ():
-            if room and job not in self._busy and not is_held(self._lock(job)):
+            if room and job not in self._busy and not is_held(self.tools.home.job_lock(job)):
                 self._busy[job] = pool.submit(self._carry, job)
                 room -= 1
 
     def _carry(self, job: str) -> None:
-        with try_lock(self._lock(job)) as mine:
+        with try_lock(self.tools.home.job_lock(job)) as mine:
             if mine:
                 carry(self.tools, job)
 
-    def _lock(self, job: str) -> Path:
-        return self.tools.home.locks / f"job-{job}.lock"
-
     def _all_elsewhere(self) -> bool:
         jobs = unfinished_jobs(self.tools.store, 10_000)
-        return all(is_held(self._lock(job)) for job in jobs)
+        return all(is_held(self.tools.home.job_lock(job)) for job in jobs)
 
     def _reap(self) -> None:
         try:
@@ -188,4 +160,4 @@ def carry(tools: Tools, job: str) -> None:
         summary = f"internal error, kept in {tools.home.worker_log}; `gpujob resume {job}` goes on where it stopped"
         finish_job(tools.store, job, JobState.FAILED, "failed", summary, stamp(tools.clock.now()))
     else:
-        (tools.home.locks / f"job-{job}.lock").unlink(missing_ok=True)
+        tools.home.job_lock(job).unlink(missing_ok=True)

@@ -65,5 +65,8 @@ def _p_fits(candidate: Candidate, knowledge: Knowledge) -> tuple[float, str]:
     if peaks and capacity >= ROOM_TO_SPARE * max(peaks):
         return P_FITS_SEEN, f"used at most {format_size(max(peaks))} of RAM before; has {format_size(capacity)}"
     if candidate.variant.need.ram_bytes is not None:
-        return P_FITS_DECLARED, f"the spec declares that {format_size(candidate.variant.need.ram_bytes)} of RAM is enough"
+        return (
+            P_FITS_DECLARED,
+            f"the spec declares that {format_size(candidate.variant.need.ram_bytes)} of RAM is enough",
+        )
     return P_FITS_UNDECLARED, f"RAM need not declared; has {format_size(capacity)}"

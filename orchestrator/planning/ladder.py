@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from backends.base import Offer
-from backends.units import cost_micros, format_duration, format_size, format_usd
+from backends.units import cost_micros, format_duration, format_usd
 from orchestrator.planning.estimate import OVERHEAD_SECONDS, Estimate, estimate
 from orchestrator.planning.feasibility import Candidate, Question, examine
 from orchestrator.planning.knowledge import Knowledge
@@ -84,14 +84,14 @@ def _sort_out(
     return candidates, rejected
 
 
-def _ordered(
-    candidates: Iterable[Candidate], spec: JobSpec, knowledge: Knowledge, weights: Weights
-) -> list[_Choice]:
+def _ordered(candidates: Iterable[Candidate], spec: JobSpec, knowledge: Knowledge, weights: Weights) -> list[_Choice]:
     choices = []
     for candidate in candidates:
         expected = estimate(candidate, spec, knowledge)
         choices.append(_Choice(candidate, expected, _score(candidate, expected, weights)))
-    return sorted(choices, key=lambda c: (c.score, c.candidate.order, c.candidate.offer.backend, c.candidate.offer.name))
+    return sorted(
+        choices, key=lambda c: (c.score, c.candidate.order, c.candidate.offer.backend, c.candidate.offer.name)
+    )
 
 
 def _score(candidate: Candidate, expected: Estimate, weights: Weights) -> float:
@@ -228,5 +228,6 @@ def _advice(rejected: Sequence[Rejection]) -> str:
     for code in _NEAREST:
         for rejection in rejected:
             if rejection.code == code:
-                return f"Nearest: {rejection.variant} on {rejection.backend} {rejection.offer}: {rejection.reason}. {_CHANGE[code]}"
+                where = f"{rejection.variant} on {rejection.backend} {rejection.offer}"
+                return f"Nearest: {where}: {rejection.reason}. {_CHANGE[code]}"
     return "No backend offers anything: `gpujob backends` says what is set up."

@@ -47,9 +47,7 @@ def open_attempt(store: Store, attempt: Attempt, text: str, data: Mapping[str, A
     with store.write() as session:
         job = session.exec(select(Job).where(Job.id == attempt.job_id)).one()
         spent = session.exec(
-            select(
-                func.coalesce(func.sum(Attempt.cost_micros), 0)
-            ).where(Attempt.job_id == attempt.job_id)
+            select(func.coalesce(func.sum(Attempt.cost_micros), 0)).where(Attempt.job_id == attempt.job_id)
         ).one()
         if spent + attempt.reserved_micros > job.budget_micros:
             raise OverBudget(
@@ -58,7 +56,7 @@ def open_attempt(store: Store, attempt: Attempt, text: str, data: Mapping[str, A
             )
         session.add(attempt)
         session.flush()
-        attempt_id = cast(int, attempt.id)
+        attempt_id = cast("int", attempt.id)
         session.add(
             LeaseRow(key=attempt.key, attempt_id=attempt_id, backend=attempt.backend, created_at=attempt.started_at)
         )
@@ -108,7 +106,7 @@ def leases_not_gone(store: Store) -> list[LeaseRow]:
 
 def settle(store: Store, attempt: Attempt, ending: Ending, at: str) -> None:
     """The attempt is over: its outcome, evidence, charges and observation, all or nothing."""
-    attempt_id = cast(int, attempt.id)
+    attempt_id = cast("int", attempt.id)
     with store.write() as session:
         fenced = (
             update(Attempt)
@@ -134,9 +132,7 @@ def settle(store: Store, attempt: Attempt, ending: Ending, at: str) -> None:
             ("idle", ending.idle_micros, idle_seconds),
         ):
             session.add(
-                Charge(
-                    attempt_id=attempt_id, job_id=attempt.job_id, kind=kind, micros=micros, seconds=seconds, at=at
-                )
+                Charge(attempt_id=attempt_id, job_id=attempt.job_id, kind=kind, micros=micros, seconds=seconds, at=at)
             )
         if ending.observation is not None:
             session.add(ending.observation)

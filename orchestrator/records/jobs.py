@@ -48,19 +48,20 @@ def request_cancel(store: Store, job_id: str, at: str) -> bool:
     """Ask for the job's end. True if it had not ended yet; asking twice is harmless."""
     with store.write() as session:
         unfinished = update(Job).where(col(Job.id) == job_id, col(Job.state).not_in(FINAL_JOB_STATES))
-        asked = session.exec(
-            unfinished.where(col(Job.cancel_requested).is_(False)).values(cancel_requested=True)
-        )
+        asked = session.exec(unfinished.where(col(Job.cancel_requested).is_(False)).values(cancel_requested=True))
         if cast("CursorResult[Any]", asked).rowcount:
             add_event(session, job_id, at, "cancel", "cancel requested")
         job = session.exec(select(Job).where(Job.id == job_id)).one()
         return job.state not in FINAL_JOB_STATES
 
 
-def requeue(store: Store, job_id: str, at: str) -> None:
-    """The user asked to go on with a job that failed or was cancelled."""
+def requeue(store: Store, job_id: str, attempts_before: int, at: str) -> None:
+    """The user asked to go on with a job that failed or was cancelled; earlier attempts no longer decide its end."""
     with store.write() as session:
-        move_job(session, job_id, JobState.QUEUED, outcome=None, summary="", ended_at=None, cancel_requested=False)
+        job = session.exec(select(Job).where(Job.id == job_id)).one()
+        options = json.dumps({**json.loads(job.options), "attempts_before": attempts_before})
+        fresh = {"outcome": None, "summary": "", "ended_at": None, "cancel_requested": False, "options": options}
+        move_job(session, job_id, JobState.QUEUED, **fresh)
         add_event(session, job_id, at, "resumed", "resumed by the user")
 
 
@@ -105,8 +106,6 @@ def add_event(
 
 def move_job(session: Session, job_id: str, to: JobState, **values: Any) -> None:
     """The fenced change of state. Raises StaleRecord if the job is not in a state that ``to`` is entered from."""
-    fenced = (
-        update(Job).where(col(Job.id) == job_id, col(Job.state).in_(JOB_MOVES[to])).values(state=to, **values)
-    )
+    fenced = update(Job).where(col(Job.id) == job_id, col(Job.state).in_(JOB_MOVES[to])).values(state=to, **values)
     if cast("CursorResult[Any]", session.exec(fenced)).rowcount != 1:
         raise StaleRecord(f"job {job_id} could not become {to}: it has moved on")

@@ -10,9 +10,7 @@ from sqlmodel import Field, SQLModel
 from orchestrator.records.states import AttemptState, JobState, LeaseState, StepState, TryState
 
 
-def _one_of(
-    column: str, states: type[JobState | AttemptState | LeaseState | StepState | TryState]
-) -> CheckConstraint:
+def _one_of(column: str, states: type[JobState | AttemptState | LeaseState | StepState | TryState]) -> CheckConstraint:
     """An illegal state cannot be stored, whoever writes."""
     allowed = ", ".join(f"'{state.value}'" for state in states)
     return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_known")

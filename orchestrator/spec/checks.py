@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from orchestrator.spec.credentials import credential_kind
@@ -161,7 +161,7 @@ def _folder(data: Mapping[str, Any], folder: Path) -> Iterator[Finding]:
 def _input_files(data: Mapping[str, Any], root: Path) -> Iterator[Finding]:
     for index, entry in enumerate(_items(data, "inputs")):
         source = entry.get("source") if isinstance(entry, Mapping) else None
-        if not isinstance(source, str) or "://" in source or source.startswith(("/", "~")) or ".." in source:
+        if not isinstance(source, str) or not _is_path_below(source):
             continue
         place = ("inputs", index, "source")
         found = _stat(root / source)
@@ -170,6 +170,11 @@ def _input_files(data: Mapping[str, Any], root: Path) -> Iterator[Finding]:
             yield Finding(place, f"{dotted(place)}: {what}: '{source}'")
         elif not (root / source).resolve().is_relative_to(root.resolve()):
             yield Finding(place, f"{dotted(place)}: '{source}' is a link that leaves workdir")
+
+
+def _is_path_below(source: str) -> bool:
+    path = PurePosixPath(source)
+    return "://" not in source and not source.startswith(("/", "~")) and ".." not in path.parts and path.name != ""
 
 
 def _stat(path: Path) -> os.stat_result | None:

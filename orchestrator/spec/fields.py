@@ -5,6 +5,7 @@ Each is stored in the form a user would write ("400000000 B"), so a stored spec 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, WithJsonSchema
@@ -94,6 +95,7 @@ SizeBound = Annotated[
     PlainSerializer(lambda bound: f"{bound.operator}{bound.size} B", return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": r"^\s*(>=|<=|>|<)" + _SIZE_PATTERN[1:], "examples": [">=35 GB"]}),
 ]
+Folder = Annotated[Path, BeforeValidator(values.as_folder), WithJsonSchema({"type": "string", "minLength": 1})]
 OutputPath = Annotated[str, BeforeValidator(values.as_output_path), _PATH_SCHEMA]
 InputPath = Annotated[str, BeforeValidator(values.as_input_path), _PATH_SCHEMA]
 Source = Annotated[str, BeforeValidator(values.as_source), WithJsonSchema({"type": "string", "minLength": 1})]
@@ -102,6 +104,17 @@ Param = Annotated[
     str | int | float | bool,
     BeforeValidator(values.as_param),
     WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+Count = Annotated[int, values.whole(1, 64), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 64})]
+Attempts = Annotated[int, values.whole(1, 100), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 100})]
+Minutes = Annotated[
+    float,
+    values.number(0, 527_040),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 527_040}),
+]
+Quality = Annotated[float, values.number(0, 1), WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1})]
+ComputeCapability = Annotated[
+    float, values.number(0, 99), WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 99})
 ]
 Fallback = Annotated[
     str,

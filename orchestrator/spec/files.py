@@ -41,12 +41,15 @@ class _Rules:
         return self.patterns.check_file(inside).include
 
 
+Rules = tuple[_Rules, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """A folder on the way: the rules of its parents, and the real folders that contain it."""
+    """A folder on the way: the rules of its parents by rank, and the real folders that contain it."""
 
     path: PurePosixPath
-    rules: tuple[tuple[_Rules, ...], ...]
+    ranks: tuple[Rules, ...]
     chain: frozenset[str]
 
 
@@ -59,11 +62,7 @@ def select_files(spec: JobSpec) -> list[SelectedFile]:
     workdir, and for a folder that cannot be read.
     """
     walk = _Walk(spec)
-    found = {file.path: file for file in walk.files()}
-    for entry in spec.inputs:
-        if "://" not in entry.source:
-            path = PurePosixPath(entry.source)
-            found[path] = walk.selected(path)
+    found = {file.path: file for file in (*walk.files(), *walk.inputs(spec))}
     if walk.problems:
         raise SpecError(walk.problems)
     return [found[path] for path in sorted(found)]
@@ -90,22 +89,84 @@ class _Walk:
         self.problems: list[Problem] = []
 
     def files(self) -> Iterator[SelectedFile]:
-        pending = [_Folder(PurePosixPath(), ((), ()), frozenset({str(self.root)}))]
+        ranks: tuple[Rules, ...] = tuple(() for _ in IGNORE_FILES)
+        pending = [_Folder(PurePosixPath(), ranks, frozenset({str(self.root)}))]
         while pending:
-            folder = pending.pop()
-            rules = self._rules(folder)
+            folder = self._with_own_rules(pending.pop())
             for name in self._names(folder.path):
                 path = folder.path / name
-                below = self._folder_at(path, rules, folder.chain)
-                if self._excluded(path, rules, below):
+                mode = self._mode(path)
+                if self._excluded(path, stat.S_ISDIR(mode), folder) or not self._sound(path, mode, folder.chain):
                     continue
-                if not self._inside(path):
-                    continue
-                if below:
-                    self._descend(path, below, folder, pending)
-                elif (self.root / path).is_file():
-                    yield self.selected(path)
+                if stat.S_ISDIR(mode):
+                    chain = folder.chain | {os.path.realpath(self.root / path)}
+                    pending.append(_Folder(path, folder.ranks, chain))
+                elif stat.S_ISREG(mode):
+                    yield self._selected(path)
 
-    def selected(self, path: PurePosixPath) -> SelectedFile:
+    def inputs(self, spec: JobSpec) -> Iterator[SelectedFile]:
+        """The files that ``inputs`` name, ignored or not."""
+        for path in (PurePosixPath(entry.source) for entry in spec.inputs if "://" not in entry.source):
+            mode = self._mode(path)
+            if not stat.S_ISREG(mode):
+                self._problem(path, "is named by inputs, but there is no such file")
+            elif self._sound(path, mode, frozenset()):
+                yield self._selected(path)
+
+    def _selected(self, path: PurePosixPath) -> SelectedFile:
         found = (self.root / path).stat()
         return SelectedFile(path, found.st_size, 0o755 if found.st_mode & stat.S_IXUSR else 0o644)
+
+    def _names(self, path: PurePosixPath) -> list[str]:
+        try:
+            return sorted(entry.name for entry in (self.root / path).iterdir())
+        except OSError as error:
+            self._problem(path, f"is a folder that cannot be read: {error.strerror}")
+            return []
+
+    def _mode(self, path: PurePosixPath) -> int:
+        """Kind and permissions of what ``path`` is or points to; 0 where that cannot be told."""
+        try:
+            return (self.root / path).stat().st_mode
+        except OSError:
+            return 0
+
+    def _with_own_rules(self, folder: _Folder) -> _Folder:
+        own = (self._rules_of(folder.path, name) for name in IGNORE_FILES)
+        ranks = tuple(rules + rank for rules, rank in zip(own, folder.ranks, strict=True))
+        return _Folder(folder.path, ranks, folder.chain)
+
+    def _rules_of(self, folder: PurePosixPath, name: str) -> Rules:
+        path = folder / name
+        if not stat.S_ISREG(self._mode(path)):
+            return ()
+        try:
+            lines = (self.root / path).read_text("utf-8", "surrogateescape").splitlines()
+            return (_Rules(folder, GitIgnoreSpec.from_lines(lines)),)
+        except (OSError, ValueError) as error:
+            self._problem(path, f"cannot be used: {error}")
+            return ()
+
+    def _excluded(self, path: PurePosixPath, is_folder: bool, folder: _Folder) -> bool:
+        if path.name in ALWAYS_EXCLUDED or path in self.outputs:
+            return True
+        verdicts = (rules.verdict(path, is_folder) for rank in folder.ranks for rules in rank)
+        return next((verdict for verdict in verdicts if verdict is not None), False)
+
+    def _sound(self, path: PurePosixPath, mode: int, chain: frozenset[str]) -> bool:
+        """Whether ``path`` can be read and stays inside workdir; says why if not."""
+        real = Path(os.path.realpath(self.root / path))
+        is_link = (self.root / path).is_symlink()
+        if not real.is_relative_to(self.root):
+            self._problem(path, "is a link that leaves workdir")
+        elif not mode:
+            self._problem(path, "is a link to nothing" if is_link else "cannot be read")
+        elif is_link and str(real) in chain:
+            self._problem(path, "is a link to a folder that contains it")
+        else:
+            return True
+        return False
+
+    def _problem(self, path: PurePosixPath, message: str) -> None:
+        hint = "replace it by what is meant, or exclude it in .gpujobignore"
+        self.problems.append(Problem(f"workdir: '{path}' {message}", self.said_in, None, hint))

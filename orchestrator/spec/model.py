@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from backends.base import Need, Offer
-from orchestrator.spec.fields import Env, Image, JobName, OutputPaths, Params, Text, VariableName
+from orchestrator.spec.fields import Env, Folder, Image, JobName, OutputPaths, Params, Text, VariableName
 from orchestrator.spec.parts import (
     Duration,
     GpuRequirement,
@@ -74,7 +74,7 @@ class JobSpec(Part):
     """A job. Attributes are named as the keys of the file; docs/spec.md describes each."""
 
     name: JobName = Field(description="The job's name: 1 to 40 of a-z, 0-9 and -.")
-    workdir: Path = Field(Path(), description="The folder that is uploaded, relative to the spec file.")
+    workdir: Folder = Field(Path(), description="The folder that is uploaded, relative to the spec file.")
     image: Image | None = Field(None, description="Container image, for backends that run containers.")
     setup: Text | None = Field(None, description="Shell command that prepares the machine, before `run`.")
     run: Text = Field(description="Shell command that does the job. {param} is replaced by its value, quoted.")

@@ -10,11 +10,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serial
 from backends.base import GpuNeed, Need, Offer
 from backends.units import format_size
 from orchestrator.spec.fields import (
+    Attempts,
+    ComputeCapability,
+    Count,
     Env,
     Fallback,
     GpuName,
     InputPath,
+    Minutes,
     Params,
+    Quality,
     Seconds,
     Sha256,
     SigkillPolicy,
@@ -25,7 +30,7 @@ from orchestrator.spec.fields import (
     Text,
     VariantName,
 )
-from orchestrator.spec.values import Comparison, WrongValueError, as_list, as_mapping, number, whole
+from orchestrator.spec.values import Comparison, WrongValueError, as_list, as_mapping
 
 DEFAULT_RUNTIME = 86400.0
 DEFAULT_IDLE = 900.0
@@ -47,9 +52,9 @@ class Part(BaseModel):
 class GpuRequirement(Part):
     """The GPUs that a job asks for."""
 
-    count: Annotated[int, whole(1, 64)] = Field(1, description="How many GPUs.")
+    count: Count = Field(1, description="How many GPUs.")
     vram: SizeOrAuto = Field(None, description="Usable memory of each GPU; `auto` lets the planner estimate it.")
-    compute_capability: Annotated[float, number(0.9, 99)] | None = Field(
+    compute_capability: ComputeCapability | None = Field(
         None, description="Lowest CUDA compute capability that will do, such as 7.5."
     )
     names: Annotated[tuple[GpuName, ...], BeforeValidator(as_list)] = Field(
@@ -162,9 +167,7 @@ class Variant(Part):
     params: Params = Field(default_factory=dict, description="Parameters that differ.")
     needs: Needs = Field(default_factory=Needs, description="Needs that differ, key by key.")
     env: Env = Field(default_factory=dict, description="Environment variables added or changed.")
-    quality: Annotated[float, number(0, 1)] = Field(
-        1.0, description="Worth of its result, more than 0 and at most 1; the best variant has 1."
-    )
+    quality: Quality = Field(1.0, description="Worth of its result, more than 0 and at most 1; the best variant has 1.")
     when: When = Field(default_factory=When, description="Bounds on the machines it may run on.")
     note: Text | None = Field(None, description="A word to the reader of a plan.")
 
@@ -177,16 +180,18 @@ class Duration(Part):
     """A first guess of how long the job takes; recorded runs replace it."""
 
     on: GpuName = Field(description="Where it takes that long: `cpu`, or a GPU such as T4.")
-    minutes: Annotated[float, number(0, 527_040)] = Field(description="How many minutes it takes there.")
+    minutes: Minutes = Field(description="How many minutes it takes there.")
 
 
 class Limits(Part):
     """What one job may use up."""
 
-    runtime: Seconds = Field(DEFAULT_RUNTIME, description="Longest run of one attempt, such as 10m or 2h.")
-    idle: Seconds = Field(DEFAULT_IDLE, description="End an attempt that does nothing for so long.")
-    attempts: Annotated[int, whole(1, 100)] = Field(DEFAULT_ATTEMPTS, description="Most attempts in all.")
-    log_size: Size = Field(DEFAULT_LOG_SIZE, description="Most that is kept of each log.")
+    runtime: Seconds = Field(
+        DEFAULT_RUNTIME, description="Longest run of one attempt, such as 10m or 2h; 24h if not given."
+    )
+    idle: Seconds = Field(DEFAULT_IDLE, description="End an attempt that does nothing for so long; 15m if not given.")
+    attempts: Attempts = Field(DEFAULT_ATTEMPTS, description="Most attempts in all.")
+    log_size: Size = Field(DEFAULT_LOG_SIZE, description="Most that is kept of each log; 50 MB if not given.")
 
 
 class OnOom(Part):

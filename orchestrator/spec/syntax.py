@@ -12,13 +12,13 @@ _AT_OPENING = {
     "found unexpected end of stream": ("a quote is opened here and never closed", "add the closing quote"),
     "expected ',' or ']'": ("a list opened with [ is not closed, or lacks a comma", "check the ] and commas"),
     "expected ',' or '}'": ("a mapping opened with { is not closed, or lacks a comma", "check the } and commas"),
+    "could not find expected ':'": ("a key without ':'", "write `key: value`"),
 }
 _AT_PROBLEM = {
     "mapping values are not allowed": (
         "a ':' stands where no key can be",
         "check the indentation, and put text that contains ': ' in quotes",
     ),
-    "could not find expected ':'": ("a key without ':'", "write `key: value`"),
     "expected <block end>": (
         "this line does not fit the lines above it",
         "start all keys of one section in the same column, and quote a value as a whole",
@@ -26,7 +26,8 @@ _AT_PROBLEM = {
     "cannot start any token": ("a value begins with a character that means something else in YAML", _QUOTE_IT),
     "expected chomping or indentation": ("a value begins with > or | and goes on in the same line", _QUOTE_IT),
     "found undefined alias": ("a value begins with *, but no anchor has that name", _QUOTE_IT),
-    "expected a single document": ("a spec is one document", "remove the `---` line and what follows it"),
+    "expected alphabetic or numeric": ("a value begins with * or &, which means something else in YAML", _QUOTE_IT),
+    "but found another document": ("a spec is one document", "remove the `---` line and what follows it"),
 }
 
 

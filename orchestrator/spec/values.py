@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import ge, gt, le, lt
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import BeforeValidator
@@ -21,7 +21,7 @@ from orchestrator.spec.credentials import credential_kind
 MAX_SIZE = 10**18
 MAX_SECONDS = 366 * 86400.0
 
-_HOLDS = {">=": ge, "<=": le, ">": gt, "<": lt}
+_HOLDS: dict[str, Callable[[int, int], bool]] = {">=": ge, "<=": le, ">": gt, "<": lt}
 _COMPARISON = re.compile(r"\s*(>=|<=|>|<)\s*(.+)", re.DOTALL)
 
 
@@ -163,6 +163,11 @@ def as_input_path(value: object) -> str:
     if path in (".", "./"):
         raise WrongValueError(f"{shown(value)} is workdir itself; name a file or folder in it, such as models/")
     return path
+
+
+def as_folder(value: object) -> Path:
+    """A path of this computer, as text or already as one."""
+    return value if isinstance(value, Path) else Path(as_text(value))
 
 
 def as_source(value: object) -> str:

@@ -25,9 +25,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.String(), nullable=False),
         sa.Column("started_at", sa.String(), nullable=True),
         sa.Column("ended_at", sa.String(), nullable=True),
-        sa.CheckConstraint(
-            "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state_known"
-        ),
+        sa.CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state_known"),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("job_by_age", "job", ["created_at", "id"], unique=False)

@@ -1,0 +1,1 @@
+"""The command line: parse, call, print. What is heavy is imported by the command that needs it."""

@@ -1,0 +1,183 @@
+"""Watching a job: its events and steps as they come, memory against the cap, and its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from backends.units import decimal_usd, format_duration, format_size
+from orchestrator.cli.plans import usd
+from orchestrator.cli.screen import StatusLine, bad, bar, bold, dim, good, is_terminal, plain, say, warned
+from orchestrator.home import Home
+from orchestrator.lifecycle.waking import ensure_worker
+from orchestrator.records.reading import Reader, Row
+from orchestrator.records.states import JobState
+
+LOOK_SECONDS = 0.1
+WAKE_SECONDS = 2.0
+"""How often the watcher makes sure that a worker is alive to carry the job."""
+
+EXIT_CODES = {JobState.SUCCEEDED: 0, JobState.FAILED: 1, JobState.CANCELLED: 130}
+
+
+@dataclass
+class Follower:
+    """One watcher of one job. Holds only what it has already shown."""
+
+    home: Home
+    reader: Reader
+    job: str
+    _event: int = 0
+    _tries: dict[int, str] = field(default_factory=dict)
+    _ram_mark: int = -1
+    _line: StatusLine = field(default_factory=StatusLine)
+
+    def to_the_end(self) -> int:
+        """Show everything until the job is over; its exit code. Raises KeyboardInterrupt when interrupted."""
+        woken = time.monotonic()
+        while True:
+            state = JobState(self.reader.job(self.job)["state"])
+            self._show_news()
+            if state.final:
+                self._line.clear()
+                self._show_end()
+                return EXIT_CODES[state]
+            self._show_memory()
+            if time.monotonic() - woken > WAKE_SECONDS:
+                ensure_worker(self.home)
+                woken = time.monotonic()
+            time.sleep(LOOK_SECONDS)
+
+    def pause(self) -> None:
+        """Clear the changing line, so that a question can be asked."""
+        self._line.clear()
+
+    def _show_news(self) -> None:
+        for event in self.reader.events(self.job, self._event):
+            if event["kind"] in ("outcome", "finished"):
+                self._show_steps()
+            self._event = event["id"]
+            self._show_event(event)
+        self._show_steps()
+
+    def _show_event(self, event: Row) -> None:
+        kind, text = event["kind"], plain(event["text"])
+        if kind in ("submitted", "finished"):
+            return
+        self._line.clear()
+        if kind == "attempt":
+            self._ram_mark = -1
+            head, _, why = text.partition(" (")
+            say(f"\n{bold(head[0].upper() + head[1:])}")
+            say(dim(f"  {why.removesuffix(')')}"))
+        elif kind == "outcome":
+            succeeded = event["data"]["outcome"] == "succeeded"
+            say(f"  {good('✓') if succeeded else bad('✗')} {bold(event['data']['outcome'])}: {text}")
+            for line in event["data"]["evidence"]:
+                say(dim(f"      {plain(line)}"))
+        else:
+            say(f"  {warned('!')} {text}")
+
+    def _show_steps(self) -> None:
+        attempts = self.reader.attempts(self.job)
+        for step in self.reader.steps(attempts[-1]["id"]) if attempts else ():
+            for row in self.reader.tries(step["id"]):
+                if self._tries.get(row["id"]) != row["state"]:
+                    self._tries[row["id"]] = row["state"]
+                    self._show_try(step["name"], row)
+
+    def _show_try(self, name: str, row: Row) -> None:
+        if row["state"] == "running":
+            self._line.show(dim(f"    {name} ..."))
+            return
+        self._line.clear()
+        again = f" (try {row['number']})" if row["number"] > 1 else ""
+        took = format_duration(row["seconds"]) if row["seconds"] is not None else ""
+        if row["state"] == "done":
+            say(f"    {good('·')} {name:<10}{took:>8}{again}")
+        else:
+            say(f"    {warned('!')} {name:<10}{took:>8}{again}  {plain(row['error'] or '')}: {row['action']}")
+
+    def _show_memory(self) -> None:
+        reading = self._reading()
+        if reading is None or not reading.get("ram_bytes"):
+            return
+        ram, limit = reading["ram_bytes"], reading.get("memory_cap_bytes") or reading.get("ram_total_bytes")
+        if not limit:
+            return
+        share = ram / limit
+        text = (
+            f"      {reading['phase']:<8} RAM {format_size(ram):>7} of {format_size(limit)}  {bar(share)} {share:4.0%}"
+        )
+        if reading.get("vram_bytes") and reading.get("vram_total_bytes"):
+            text += f"   VRAM {format_size(reading['vram_bytes'])} of {format_size(reading['vram_total_bytes'])}"
+        if is_terminal():
+            self._line.show(text)
+        elif (mark := int(share * 5)) > self._ram_mark:
+            self._ram_mark = mark
+            say(text)
+
+    def _reading(self) -> dict[str, Any] | None:
+        try:
+            return dict(json.loads(self.home.live(self.job).read_text(encoding="utf-8")))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+
+    def _show_end(self) -> None:
+        row = self.reader.job(self.job)
+        attempts = self.reader.attempts(self.job)
+        spent = sum(attempt["cost_micros"] for attempt in attempts)
+        mark = good("✓") if row["state"] == "succeeded" else bad("✗")
+        say(f"\n{mark} {bold(self.job)} {plain(row['summary'])}")
+        say(f"  cost: {usd(decimal_usd(spent))} of {usd(decimal_usd(row['budget_micros']))}{self._split(attempts)}")
+        if row["state"] == "succeeded":
+            self._show_results(attempts[-1])
+        elif row["state"] == "failed":
+            self._show_last_words(attempts)
+
+    def _split(self, attempts: list[Row]) -> str:
+        sums = {"success": 0, "failed attempts": 0, "idle": 0}
+        for attempt in attempts:
+            for charge in self.reader.charges(attempt["id"]):
+                paid = "success" if attempt["outcome"] == "succeeded" else "failed attempts"
+                sums["idle" if charge["kind"] == "idle" else paid] += charge["micros"]
+        return "  (" + ", ".join(f"{name} {usd(decimal_usd(micros))}" for name, micros in sums.items()) + ")"
+
+    def _show_results(self, attempt: Row) -> None:
+        folder = self.home.fetched(self.job, attempt["number"])
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        say(f"  results: {len(files)} file{'s' * (len(files) != 1)} in {folder}")
+        for path in files[:10]:
+            say(dim(f"      {plain(str(path.relative_to(folder)))}  {format_size(path.stat().st_size)}"))
+        say(f"  copy them here: gpujob results {self.job} .")
+
+    def _show_last_words(self, attempts: list[Row]) -> None:
+        if attempts:
+            from orchestrator.cli.logs import last_lines
+
+            for line in last_lines(self.home.attempt(self.job, attempts[-1]["number"]), 12):
+                say(dim(f"      {line}"))
+        say(f"  more: gpujob show {self.job}, gpujob logs {self.job}")
+
+
+def wait_quietly(home: Home, reader: Reader, job: str) -> int:
+    """Wait for the job's end without showing anything; its exit code."""
+    while not (state := JobState(reader.job(job)["state"])).final:
+        ensure_worker(home)
+        time.sleep(LOOK_SECONDS)
+    return EXIT_CODES[state]
+
+
+def ask_interrupted(job: str) -> str:
+    """What Ctrl-C means: ``detach``, ``cancel`` or ``go on``. Without a terminal it means detach."""
+    if not (sys.stdin.isatty() and is_terminal()):
+        return "detach"
+    say(f"\nThe job {job} runs on by itself.")
+    try:
+        answer = input("[d]etach and let it run, [c]ancel it, or [g]o on watching? [d] ").strip().lower()
+    except (EOFError, KeyboardInterrupt):
+        return "detach"
+    return {"c": "cancel", "g": "go on"}.get(answer[:1], "detach")

@@ -1,0 +1,70 @@
+"""A job's output: whole, its last lines, or as it comes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from orchestrator.cli.screen import plain, say
+from orchestrator.home import Home
+from orchestrator.records.reading import Reader
+from orchestrator.records.states import JobState
+
+NAMES = ("stdout.log", "stderr.log")
+TAIL_BYTES = 64 * 1024
+
+
+def last_lines(folder: Path, count: int) -> list[str]:
+    """The last lines that the run wrote, errors after output."""
+    lines: list[str] = []
+    for name in NAMES:
+        lines += [line for line in _tail(folder / name).splitlines() if line.strip()]
+    return [plain(line) for line in lines[-count:]]
+
+
+def show_logs(home: Home, reader: Reader, job: str, attempt: int | None, *, follow: bool) -> int:
+    """Print what an attempt (the last one, if not named) wrote; with ``follow``, go on until the job is over."""
+    shown: dict[Path, int] = {}
+    while True:
+        final = JobState(reader.job(job)["state"]).final
+        for number in _numbers(reader, job, attempt):
+            for name in NAMES:
+                _print_new(home.attempt(job, number) / name, shown)
+        if final or not follow:
+            return 0 if shown else _nothing(job, final=final)
+        time.sleep(0.2)
+
+
+def _numbers(reader: Reader, job: str, attempt: int | None) -> list[int]:
+    numbers = [row["number"] for row in reader.attempts(job)]
+    if attempt is not None:
+        return [attempt] if attempt in numbers else []
+    return numbers[-1:]
+
+
+def _print_new(path: Path, shown: dict[Path, int]) -> None:
+    try:
+        with path.open("rb") as file:
+            file.seek(shown.get(path, 0))
+            while data := file.read(1 << 20):
+                sys.stdout.write(plain(data.decode("utf-8", errors="replace").replace("\r", "\n")))
+            shown[path] = file.tell()
+        sys.stdout.flush()
+    except FileNotFoundError:
+        return
+
+
+def _nothing(job: str, *, final: bool) -> int:
+    say(f"{job} has written nothing{'' if final else ' yet'}.")
+    return 0
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - TAIL_BYTES))
+            return file.read().decode("utf-8", errors="replace").replace("\r", "\n")
+    except FileNotFoundError:
+        return ""

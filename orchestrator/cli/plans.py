@@ -1,0 +1,54 @@
+"""How a plan looks on the screen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from backends.units import format_duration, format_usd, parse_usd
+from orchestrator.cli.screen import bold, dim, table
+
+
+def plan_text(plan: dict[str, Any]) -> str:
+    """The ladder, its sums, and what was rejected with the number that decides."""
+    parts = []
+    if plan["ladder"]:
+        parts += [bold("Plan") + f"  within {usd(plan['budget_usd'])}", _ladder(plan), _sums(plan)]
+    if plan["rejected"]:
+        parts += ["", bold("Not on the ladder"), _rejected(plan)]
+    return "\n".join(parts)
+
+
+def usd(decimal: str) -> str:
+    """The exact decimal string of ``--json`` as people read it."""
+    return format_usd(parse_usd(decimal))
+
+
+def _ladder(plan: dict[str, Any]) -> str:
+    rows = [
+        (
+            str(rung["rank"]),
+            rung["variant"],
+            f"{rung['backend']} {rung['offer']}" + (f" ({rung['gpu']})" if rung["gpu"] else ""),
+            f"{rung['p_success']:.0%}",
+            format_duration(rung["expected_minutes"] * 60),
+            usd(rung["expected_usd"]),
+            usd(rung["worst_case_usd"]),
+            "; ".join(rung["reasons"]),
+        )
+        for rung in plan["ladder"]
+    ]
+    headers = ("#", "variant", "where", "chance", "time", "cost", "at worst", "why")
+    return table(headers, rows, right={0, 3, 4, 5, 6}, indent=2)
+
+
+def _sums(plan: dict[str, Any]) -> str:
+    return dim(
+        f"  together: {plan['p_success']:.1%} chance, {usd(plan['expected_usd'])} expected, "
+        f"{usd(plan['worst_case_usd'])} at worst"
+    )
+
+
+def _rejected(plan: dict[str, Any]) -> str:
+    counted = Counter((r["variant"], f"{r['backend']} {r['offer']}", r["reason"]) for r in plan["rejected"])
+    return table(("variant", "where", "why not"), [key for key, _ in counted.most_common()], indent=2)

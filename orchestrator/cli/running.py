@@ -1,0 +1,172 @@
+"""Commands that make jobs go on, end, or be looked after."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from types import FrameType
+
+from orchestrator.cli.following import Follower, ask_interrupted
+from orchestrator.cli.plans import plan_text
+from orchestrator.cli.screen import bold, dim, say, say_json
+from orchestrator.cli.submitting import NO_PLAN, Wish, agreed, prepare, record, say_no_plan, say_submitted
+from orchestrator.clock import SystemClock, stamp
+from orchestrator.config import Config
+from orchestrator.home import Home
+from orchestrator.lifecycle.journal import Journal
+from orchestrator.lifecycle.reaper import discrepancies, mend
+from orchestrator.lifecycle.vault import Vault
+from orchestrator.lifecycle.waking import ensure_worker
+from orchestrator.lifecycle.worker import Worker, open_tools
+from orchestrator.records.jobs import attempts_of, get_job, open_attempt_of, request_cancel, requeue
+from orchestrator.records.reading import Reader
+from orchestrator.records.states import JobState
+from orchestrator.records.store import Store
+from orchestrator.redaction import Redactor
+
+
+def submit_and_follow(home: Home, wish: Wish, *, detach: bool, yes: bool, as_json: bool) -> int:
+    """Plan, ask, record, and watch to the end unless detached."""
+    home.ensure()
+    store = Store(home.journal)
+    prepared = prepare(home, store, wish)
+    if not as_json:
+        say(f"{bold(prepared.spec.name)}: {len(prepared.files)} files\n")
+        say(plan_text(prepared.plan.to_json()))
+    if not prepared.plan.ladder:
+        say_json({"plan": prepared.plan.to_json()}) if as_json else say_no_plan(prepared.plan)
+        return NO_PLAN
+    if not agreed(prepared.plan, yes=yes or as_json):
+        say("Nothing was submitted.")
+        return 130
+    job = record(home, store, wish, prepared)
+    ensure_worker(home)
+    if detach:
+        say_submitted(job, as_json=as_json)
+        return 0
+    if as_json:
+        return _wait_for_json(home, job)
+    say(f"\n{bold(job)} submitted")
+    return watch(home, store, job)
+
+
+def watch(home: Home, store: Store, job: str) -> int:
+    """Follow a job; Ctrl-C asks whether to detach, cancel or go on."""
+    follower = Follower(home, Reader(home.journal), job)
+    while True:
+        try:
+            return follower.to_the_end()
+        except KeyboardInterrupt:
+            follower.pause()
+            answer = ask_interrupted(job)
+            if answer == "detach":
+                say(dim(f"Detached. `gpujob show {job}` looks, `gpujob cancel {job}` ends it."))
+                return 0
+            if answer == "cancel":
+                request_cancel(store, job, stamp(SystemClock().now()))
+
+
+def cancel_job(home: Home, job: str) -> int:
+    """Ask for the end of a job."""
+    store = Store(home.journal)
+    if not request_cancel(store, job, stamp(SystemClock().now())):
+        say(f"{job} is over already ({get_job(store, job).state}).")
+        return 0
+    ensure_worker(home)
+    say(f"{job} is being cancelled: what it produced comes home, what is rented is given back.")
+    return 0
+
+
+def resume_job(home: Home, job: str, *, detach: bool) -> int:
+    """Go on with one job, also one that failed or was cancelled."""
+    store = Store(home.journal)
+    row = get_job(store, job)
+    state = JobState(row.state)
+    if state is JobState.SUCCEEDED:
+        say(f"{job} has succeeded already. `gpujob results {job} .` copies its results.")
+        return 0
+    spec_secrets = json.loads(row.spec).get("secrets", [])
+    Vault(home).keep(job, spec_secrets, {**Vault(home).kept(job), **_given(spec_secrets)})
+    if state.final:
+        _reopen(store, job)
+    ensure_worker(home)
+    if detach:
+        say_submitted(job, as_json=False)
+        return 0
+    return watch(home, store, job)
+
+
+def resume_all(home: Home, reader: Reader) -> int:
+    """Make sure that a worker carries every unfinished job."""
+    count = reader.unfinished()
+    if not count:
+        say("No unfinished jobs.")
+        return 0
+    ensure_worker(home)
+    say(f"{count} unfinished job{'s' * (count > 1)}; a worker carries {'them' if count > 1 else 'it'}.")
+    return 0
+
+
+def reap_all(home: Home, *, delete: bool, as_json: bool) -> int:
+    """List what is rented and not accounted for; give it back if asked."""
+    tools = open_tools(home)
+    found = discrepancies(tools)
+    done = {each.key: mend(tools, each) for each in found} if delete else {}
+    if as_json:
+        say_json(
+            [
+                {"finding": d.finding, "backend": d.backend, "key": d.key, "text": d.text, "done": done.get(d.key)}
+                for d in found
+            ]
+        )
+        return 0
+    for each in found:
+        say(each.text + (f": {done[each.key]}" if delete else ""))
+    if not found:
+        say("Everything that is rented is accounted for.")
+    elif not delete:
+        say("Nothing was touched. `gpujob reap --yes` gives back what is rented and closes the records.")
+    return 0
+
+
+def run_worker(home: Home, *, background: bool, until_idle: bool) -> int:
+    """Carry jobs until told to stop (or, in the background, until idle for a while)."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    tools = open_tools(home)
+    config = Config(home.config)
+    idle = 0.0 if until_idle else config.get("worker.idle") if background else None
+    worker = Worker(tools, config.get("worker.threads"), idle)
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        worker.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    worker.run()
+    return 0
+
+
+def _reopen(store: Store, job: str) -> None:
+    """Queue the job again; attempts made so far no longer decide how it ends, but what they taught stays."""
+    if attempt := open_attempt_of(store, job):
+        Journal(store, SystemClock(), Redactor()).reopen(attempt.id or 0)
+    ended = sum(1 for attempt in attempts_of(store, job) if attempt.state == "ended")
+    requeue(store, job, ended, stamp(SystemClock().now()))
+
+
+def _given(names: list[str]) -> dict[str, str]:
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def _wait_for_json(home: Home, job: str) -> int:
+    from orchestrator.cli.following import wait_quietly
+    from orchestrator.reports.jobs import job_detail
+
+    reader = Reader(home.journal)
+    code = wait_quietly(home, reader, job)
+    say_json(job_detail(reader, job))
+    return code

@@ -1,0 +1,159 @@
+"""From a spec to a recorded job: load, plan, ask, snapshot, record."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.units import format_usd
+from orchestrator.cli.plans import plan_text
+from orchestrator.cli.screen import dim, say, say_json, warned
+from orchestrator.clock import SystemClock, stamp
+from orchestrator.config import Config
+from orchestrator.home import Home
+from orchestrator.lifecycle.planning import gather_offers, knowledge_for
+from orchestrator.lifecycle.registry import Backends
+from orchestrator.lifecycle.vault import Vault
+from orchestrator.planning.ladder import make_plan
+from orchestrator.planning.plan import Plan, Priority
+from orchestrator.records.jobs import add_job
+from orchestrator.records.store import Store
+from orchestrator.records.tables import Job
+from orchestrator.spec.files import SelectedFile, select_files, tree_digest
+from orchestrator.spec.load import load_spec
+from orchestrator.spec.model import JobSpec, spec_digest
+
+NO_PLAN = 3
+"""Exit code where nothing feasible fits in the budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user typed after the spec's name."""
+
+    spec: Path
+    budget_micros: int
+    priority: Priority
+    backends: tuple[str, ...] = ()
+    max_runtime: float | None = None
+    params: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A checked spec with its files and the plan for it; nothing recorded, nothing spent."""
+
+    spec: JobSpec
+    files: Sequence[SelectedFile]
+    digest: str
+    plan: Plan
+
+
+def prepare(home: Home, store: Store, wish: Wish) -> Prepared:
+    """Load and plan. Raises SpecError, BackendError, JournalError."""
+    spec = _limited(load_spec(wish.spec, overrides_from(wish.params)), wish.max_runtime)
+    files = select_files(spec)
+    digest = f"{spec_digest(spec)[:20]}-{tree_digest(spec.workdir, files)[:20]}"
+    backends = Backends(home, Config(home.config))
+    plan = make_plan(
+        spec,
+        gather_offers(backends, wish.backends, spec),
+        knowledge_for(store, spec, digest, ()),
+        wish.budget_micros,
+        wish.priority,
+        backends=wish.backends,
+    )
+    return Prepared(spec, files, digest, plan)
+
+
+def show_plan(prepared: Prepared, *, as_json: bool) -> int:
+    """Print the plan; exit code 3 if it is empty."""
+    if as_json:
+        say_json(prepared.plan.to_json())
+    else:
+        say(plan_text(prepared.plan.to_json()))
+    if prepared.plan.ladder:
+        return 0
+    if not as_json:
+        say_no_plan(prepared.plan)
+    return NO_PLAN
+
+
+def say_no_plan(plan: Plan) -> None:
+    """Why nothing can be tried, and the nearest change, in one line."""
+    say(f"\n{warned('No feasible plan')} within {format_usd(plan.budget_micros)}. {plan.advice}")
+
+
+def agreed(plan: Plan, *, yes: bool) -> bool:
+    """Ask once before money is spent, on a terminal. Free plans and ``--yes`` are not asked about."""
+    if yes or plan.worst_case_micros == 0 or not sys.stdin.isatty():
+        return True
+    question = f"Spend about {format_usd(plan.expected_micros)}, at worst {format_usd(plan.worst_case_micros)}? [y/N] "
+    return input(question).strip().lower() in ("y", "yes")
+
+
+def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
+    """Keep secrets, snapshot the files, record the job; its id. The job exists only once all of it is safe."""
+    spec = prepared.spec
+    job_id = f"{spec.name}-{_suffix()}"
+    Vault(home).keep(job_id, spec.secrets, os.environ)
+    _snapshot(spec.workdir, prepared.files, home.source(job_id))
+    options = {
+        "backends": list(wish.backends),
+        "digest": prepared.digest,
+        "path": os.environ.get("PATH", os.defpath),
+        "attempts_before": 0,
+    }
+    job = Job(
+        id=job_id,
+        name=spec.name,
+        budget_micros=wish.budget_micros,
+        priority=wish.priority,
+        spec=json.dumps(spec.to_json()),
+        options=json.dumps(options),
+        plan=json.dumps(prepared.plan.to_json()),
+        created_at=stamp(SystemClock().now()),
+    )
+    add_job(store, job, f"submitted with a budget of {format_usd(wish.budget_micros)}")
+    return job_id
+
+
+def say_submitted(job_id: str, *, as_json: bool) -> None:
+    """What a detached submission leaves on the screen."""
+    if as_json:
+        say_json({"id": job_id})
+        return
+    say(f"{job_id} is on its way. It needs no terminal.")
+    say(dim(f"  watch: gpujob logs -f {job_id}   look: gpujob show {job_id}   end: gpujob cancel {job_id}"))
+
+
+def overrides_from(params: Sequence[str]) -> dict[str, str]:
+    """``--param k=v`` as a mapping; one without ``=`` is given to the spec's check as it is."""
+    pairs = (text.partition("=") for text in params)
+    return {name: value for name, _, value in pairs}
+
+
+def _limited(spec: JobSpec, max_runtime: float | None) -> JobSpec:
+    if max_runtime is None or max_runtime >= spec.limits.runtime:
+        return spec
+    return spec.model_copy(update={"limits": spec.limits.model_copy(update={"runtime": max_runtime})})
+
+
+def _suffix() -> str:
+    """Five characters that are easy to read aloud; the journal's primary key settles the rare collision."""
+    return "".join(secrets.choice("abcdefghjkmnpqrstuvwxyz23456789") for _ in range(5))
+
+
+def _snapshot(workdir: Path, files: Sequence[SelectedFile], dest: Path) -> None:
+    """Copy what will be uploaded, so that every attempt runs the files as they were at submission."""
+    dest.mkdir(parents=True)
+    for file in files:
+        target = dest / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(workdir / file.path, target)
