@@ -1031,7 +1031,7 @@ class Supervisor:
     def run(self) -> None:
         """Setup, command, exit record. Whatever goes wrong in here, no process of the job survives it."""
         self._listen()
-        self._save(durable=True)
+        self._save()
         try:
             if self._set_up():
                 self._run_command()
@@ -1064,7 +1064,8 @@ class Supervisor:
         setup = self._job["setup"]
         if not setup:
             return True
-        self._enter("setup")
+        self._record["phase"] = "setup"
+        self._save()
         began = time.monotonic()
         try:
             code = self._prepare(setup)
@@ -1129,6 +1130,7 @@ class Supervisor:
         self._cap = open_cap(cgroup_name(self._dir, self._job["key"]), self._job["memory"])
         self._env.update(self._cap.environment(self._env))
         self._record.update(
+            phase="running",
             memory_cap_bytes=self._cap.bytes,
             memory_cap_means=self._cap.means,
             memory_cap_cgroup=self._cap.cgroup.path if self._cap.cgroup else None,
@@ -1136,7 +1138,6 @@ class Supervisor:
             # What setup used is no measure of the job.
             **dict.fromkeys(("ram_bytes", "peak_ram_bytes", "vram_bytes", "peak_vram_bytes")),
         )
-        self._enter("running")
         began = time.monotonic()
         code = self._execute([*self._cap.prefix(), *self._shell(self._job["run"])])
         self._record["run_seconds"] = time.monotonic() - began
@@ -1198,6 +1199,7 @@ class Supervisor:
         self._child, self._child_began, self._kill_at = child, time.monotonic(), None
         self._next_sample = self._child_began + FIRST_SAMPLE_SECONDS
         self._record["pid"] = child.pid
+        self._save()
         pipes = self._open_pipes(child)
         self._attend(child)
         self._close_pipes(pipes)
@@ -1275,7 +1277,7 @@ class Supervisor:
             with self._troubled("sampling"):
                 self._sample(now)
         if now >= self._next_save:
-            self._save(durable=False)
+            self._save()
         self._enforce(now)
 
     def _pause(self) -> float:
@@ -1311,7 +1313,7 @@ class Supervisor:
     def _stop(self, by: str, reason: str, now: float) -> None:
         """Record who ends the run before it is felt, so that no kill of ours looks like somebody else's."""
         self._record.update(stopped_by=by, stop_reason=reason)
-        self._save(durable=False)
+        self._save()
         if by == "memory_cap":
             self._kill_at = now
         elif self._child:
@@ -1403,12 +1405,8 @@ class Supervisor:
 
     # Telling
 
-    def _enter(self, phase: str) -> None:
-        self._record["phase"] = phase
-        self._save(durable=True)
-
-    def _save(self, *, durable: bool) -> bool:
-        """Write status.json; False where that failed. Only phase changes wait for the disk, never the watch."""
+    def _save(self, *, durable: bool = False) -> bool:
+        """Write status.json; False where that failed. Only the exit record waits for the disk, never the watch."""
         self._next_save = time.monotonic() + HEARTBEAT_SECONDS
         self._record["heartbeat"] = time.time()
         self._record["log_bytes"] = {name: log.total for name, log in self._logs.items()}

@@ -31,6 +31,7 @@ class Follower:
     reader: Reader
     job: str
     _event: int = 0
+    _attempt: int = 0
     _tries: dict[int, str] = field(default_factory=dict)
     _ram_mark: int = -1
     _line: StatusLine = field(default_factory=StatusLine)
@@ -57,11 +58,11 @@ class Follower:
 
     def _show_news(self) -> None:
         for event in self.reader.events(self.job, self._event):
-            if event["kind"] in ("outcome", "finished"):
-                self._show_steps()
+            if event["kind"] == "outcome":
+                self._show_steps(event["data"]["attempt"])
             self._event = event["id"]
             self._show_event(event)
-        self._show_steps()
+        self._show_steps(self._attempt)
 
     def _show_event(self, event: Row) -> None:
         kind, text = event["kind"], plain(event["text"])
@@ -69,10 +70,10 @@ class Follower:
             return
         self._line.clear()
         if kind == "attempt":
-            self._ram_mark = -1
-            head, _, why = text.partition(" (")
+            self._attempt, self._ram_mark = event["data"]["attempt"], -1
+            head = text.partition(" (")[0]
             say(f"\n{bold(head[0].upper() + head[1:])}")
-            say(dim(f"  {why.removesuffix(')')}"))
+            say(dim(f"  {plain(event['data']['why'])}"))
         elif kind == "outcome":
             succeeded = event["data"]["outcome"] == "succeeded"
             say(f"  {good('✓') if succeeded else bad('✗')} {bold(event['data']['outcome'])}: {text}")
@@ -81,9 +82,9 @@ class Follower:
         else:
             say(f"  {warned('!')} {text}")
 
-    def _show_steps(self) -> None:
-        attempts = self.reader.attempts(self.job)
-        for step in self.reader.steps(attempts[-1]["id"]) if attempts else ():
+    def _show_steps(self, number: int) -> None:
+        ids = [attempt["id"] for attempt in self.reader.attempts(self.job) if attempt["number"] == number]
+        for step in (step for attempt_id in ids for step in self.reader.steps(attempt_id)):
             for row in self.reader.tries(step["id"]):
                 if self._tries.get(row["id"]) != row["state"]:
                     self._tries[row["id"]] = row["state"]
@@ -103,7 +104,7 @@ class Follower:
 
     def _show_memory(self) -> None:
         reading = self._reading()
-        if reading is None or not reading.get("ram_bytes"):
+        if reading is None or reading["attempt"] != self._attempt or not reading.get("ram_bytes"):
             return
         ram, limit = reading["ram_bytes"], reading.get("memory_cap_bytes") or reading.get("ram_total_bytes")
         if not limit:

@@ -117,6 +117,7 @@ class _JobRun:
             Priority(self._job.priority),
             backends=options["backends"],
             attempts_left=self._spec.limits.attempts - made,
+            first_rank=len(attempts) + 1,
         )
 
     def _reserve(self, rung: Rung, attempts: Sequence[Attempt]) -> None:
@@ -138,7 +139,7 @@ class _JobRun:
         )
         why = "; ".join(rung.reasons)
         text = f"attempt {number}: {rung.variant} on {rung.backend} {rung.offer} ({why})"
-        open_attempt(self._tools.store, attempt, text, rung.to_json())
+        open_attempt(self._tools.store, attempt, text, {"attempt": number, "why": why})
 
     def _finish(self, state: JobState, outcome: str, summary: str, *, forget_secrets: bool = True) -> JobState:
         finish_job(self._tools.store, self._job.id, state, outcome, summary, stamp(self._tools.clock.now()))

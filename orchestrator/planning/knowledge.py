@@ -53,6 +53,10 @@ class Knowledge:
             s.this_job and s.variant == variant and s.outcome in ("oom_host", "oom_gpu", "killed") for s in self.seen
         )
 
+    def last_of_this_job(self) -> Seen | None:
+        """How this job's latest attempt ended."""
+        return next((s for s in reversed(self.seen) if s.this_job), None)
+
     def successes(self, variant: str) -> tuple[Seen, ...]:
         """The attempts in which ``variant`` went through."""
         return tuple(s for s in self.seen if s.variant == variant and s.outcome == "succeeded")

@@ -15,7 +15,7 @@ from backends.base import Offer
 from backends.units import cost_micros, format_duration, format_usd
 from orchestrator.planning.estimate import OVERHEAD_SECONDS, Estimate, estimate
 from orchestrator.planning.feasibility import Candidate, Question, examine
-from orchestrator.planning.knowledge import Knowledge
+from orchestrator.planning.knowledge import Knowledge, Seen
 from orchestrator.planning.plan import Code, Plan, Priority, Rejection, Rung
 from orchestrator.spec.model import JobSpec
 
@@ -47,6 +47,14 @@ class _Choice:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where the ladder begins: the first rung's rank, and why it is the first."""
+
+    rank: int
+    because: str
+
+
 def make_plan(
     spec: JobSpec,
     offers: Iterable[Offer],
@@ -56,12 +64,14 @@ def make_plan(
     *,
     backends: Collection[str] = (),
     attempts_left: int | None = None,
+    first_rank: int = 1,
 ) -> Plan:
     """The plan for what is left: ``budget_micros`` and ``attempts_left`` exclude what earlier attempts used up."""
     candidates, rejected = _sort_out(spec, list(offers), knowledge, backends)
     choices = _ordered(candidates, spec, knowledge, WEIGHTS[priority])
     limit = spec.limits.attempts if attempts_left is None else attempts_left
-    ladder, dropped = _climb(choices, spec, budget_micros, limit)
+    start = _Start(first_rank, _because(knowledge.last_of_this_job()))
+    ladder, dropped = _climb(choices, spec, budget_micros, limit, start)
     rejected += dropped
     return _plan(ladder, rejected, budget_micros)
 
@@ -104,7 +114,7 @@ def _score(candidate: Candidate, expected: Estimate, weights: Weights) -> float:
 
 
 def _climb(
-    choices: Sequence[_Choice], spec: JobSpec, budget_micros: int, attempts: int
+    choices: Sequence[_Choice], spec: JobSpec, budget_micros: int, attempts: int, start: _Start
 ) -> tuple[list[Rung], list[Rejection]]:
     ladder: list[Rung] = []
     dropped: list[Rejection] = []
@@ -117,7 +127,8 @@ def _climb(
             offer = choice.candidate.offer
             dropped.append(Rejection(offer.backend, offer.name, choice.candidate.variant.name, *no))
             continue
-        rung = _rung(choice, len(ladder) + 1, allowed)
+        place = "if the rungs above run out of memory" if ladder else start.because
+        rung = _rung(choice, start.rank + len(ladder), allowed, place)
         left -= rung.worst_case_micros
         ladder.append(rung)
     return ladder, dropped
@@ -161,7 +172,7 @@ def _unaffordable(choice: _Choice, allowed: float, left: int) -> tuple[Code, str
     )
 
 
-def _rung(choice: _Choice, rank: int, allowed: float) -> Rung:
+def _rung(choice: _Choice, rank: int, allowed: float, place: str) -> Rung:
     candidate, expected = choice.candidate, choice.estimate
     offer, variant = candidate.offer, candidate.variant
     worst = cost_micros(offer.micros_per_hour, allowed)
@@ -181,17 +192,37 @@ def _rung(choice: _Choice, rank: int, allowed: float) -> Rung:
         ram_capacity_bytes=candidate.ram_capacity_bytes,
         vram_capacity_bytes=offer.vram_bytes,
         ram_cap_bytes=variant.ram_cap_bytes if offer.shared else None,
-        reasons=_why(candidate, rank) + expected.basis,
+        reasons=(f"{place}: {_merits(candidate)}", *expected.basis),
     )
 
 
-def _why(candidate: Candidate, rank: int) -> tuple[str, ...]:
+def _merits(candidate: Candidate) -> str:
     price = candidate.offer.micros_per_hour
     cost = "free" if price == 0 else f"{format_usd(price)}/h"
     quality = candidate.variant.quality
-    kind = "best quality" if quality >= 1 else f"quality {quality:g}"
-    place = "first choice" if rank == 1 else "if the rungs above run out of memory"
-    return (f"{place}: {kind}, {cost}",)
+    return f"{'best quality' if quality >= 1 else f'quality {quality:g}'}, {cost}"
+
+
+_ENDED = {
+    "oom_host": "ran out of RAM",
+    "oom_gpu": "ran out of GPU memory",
+    "killed": "was killed without a sign of why",
+    "preempted": "lost its machine to the provider",
+    "lost": "was lost with its machine",
+    "unreachable": "could not reach its machine",
+    "no_capacity": "found no capacity",
+}
+
+
+def _because(last: Seen | None) -> str:
+    if last is None or last.outcome not in _ENDED:
+        return "first choice"
+    size = (
+        f" with {format_size(last.ram_capacity_bytes)}"
+        if last.outcome == "oom_host" and last.ram_capacity_bytes
+        else ""
+    )
+    return f"{last.variant} {_ENDED[last.outcome]}{size}{last.where}, so next"
 
 
 def _plan(ladder: list[Rung], rejected: list[Rejection], budget_micros: int) -> Plan:

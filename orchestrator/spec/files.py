@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pathspec import GitIgnoreSpec
+from pathspec.pattern import RegexPattern
 
 from orchestrator.spec.model import JobSpec
 from orchestrator.spec.problems import Problem, SpecError
@@ -33,12 +34,25 @@ class _Rules:
     """The patterns of one ignore file, which hold below the folder it lies in."""
 
     folder: PurePosixPath
-    patterns: GitIgnoreSpec
+    patterns: tuple[RegexPattern, ...]
 
     def verdict(self, path: PurePosixPath, is_folder: bool) -> bool | None:
-        """Ignored, re-included (False), or not mentioned (None)."""
-        inside = str(path.relative_to(self.folder)) + ("/" if is_folder else "")
-        return self.patterns.check_file(inside).include
+        """Ignored, re-included (False), or not mentioned (None): as in git, the last pattern that matches."""
+        entry = str(path.relative_to(self.folder)) + ("/" if is_folder else "")
+        matching = (pattern.include for pattern in reversed(self.patterns) if _matches(pattern, entry))
+        return next(matching, None)
+
+
+def _matches(pattern: RegexPattern, entry: str) -> bool:
+    """Whether ``pattern`` matches the entry itself.
+
+    pathspec also lets a pattern match all that lies below a folder, and marks the folder's slash as ``ps_d``. The
+    walk has decided about that folder already.
+    """
+    if pattern.include is None or pattern.regex is None:
+        return False
+    found = pattern.regex.finditer(entry)
+    return any(match.groupdict().get("ps_d") is None or match.end() == len(entry) for match in found)
 
 
 Rules = tuple[_Rules, ...]
@@ -142,7 +156,8 @@ class _Walk:
             return ()
         try:
             lines = (self.root / path).read_text("utf-8", "surrogateescape").splitlines()
-            return (_Rules(folder, GitIgnoreSpec.from_lines(lines)),)
+            patterns = GitIgnoreSpec.from_lines(lines).patterns
+            return (_Rules(folder, tuple(each for each in patterns if isinstance(each, RegexPattern))),)
         except (OSError, ValueError) as error:
             self._problem(path, f"cannot be used: {error}")
             return ()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from backends.base import GpuNeed, Need
 from orchestrator.spec.load import MAX_BYTES, SpecError, load_spec
 from orchestrator.spec.model import JobSpec, spec_digest
 
+ROOT = Path(__file__).parents[3]
 ISSUE_SPEC = """\
 name: quickstart
 workdir: .                       # what is uploaded; .gitignore and .gpujobignore are honoured
@@ -146,7 +149,10 @@ def test_a_variant_keeps_its_own_params_against_an_override(load):
     ("overrides", "expected"),
     [
         ({"lr": "1"}, "job.yaml:3: --param lr: unknown\n    params of this spec: epochs, fast"),
-        ({"epoch": "1"}, "job.yaml:3: --param epoch: unknown\n    did you mean 'epochs'? params of this spec: epochs, fast"),
+        (
+            {"epoch": "1"},
+            "job.yaml:3: --param epoch: unknown\n    did you mean 'epochs'? params of this spec: epochs, fast",
+        ),
         ({"epochs": "3.5"}, "job.yaml:3: --param epochs: '3.5' is not a whole number, as the spec's default 3 is"),
         ({"fast": "yes"}, "job.yaml:4: --param fast: 'yes' is not true or false, as the spec's default true is"),
     ],
@@ -215,6 +221,12 @@ def test_a_spec_cannot_be_changed(load):
 def test_an_unknown_variant_names_the_known_ones(load):
     with pytest.raises(KeyError, match="no variant 'b'; there are default"):
         load("name: a\nrun: 'true'\n").resolved("b")
+
+
+def test_the_model_alone_imports_neither_yaml_nor_pathspec():
+    code = "import sys, orchestrator.spec.model; print({'yaml', 'pathspec'} & set(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (shown.stdout, shown.stderr) == ("set()\n", "")
 
 
 def test_numbers_stay_finite(load):

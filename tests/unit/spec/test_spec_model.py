@@ -56,7 +56,9 @@ def test_a_stored_spec_is_the_same_spec(written):
     kinds = [type(value) for value in spec.params.values()]
     assert [type(value) for value in again.params.values()] == kinds
     base = spec.needs
-    assert [base.overlaid(each.needs) for each in spec.variants] == [base.overlaid(each.needs) for each in again.variants]
+    assert [base.overlaid(each.needs) for each in spec.variants] == [
+        base.overlaid(each.needs) for each in again.variants
+    ]
 
 
 T4 = Offer("local", "T4", 16 * 10**9, 10**11, 4, 0, gpu="T4", gpu_count=1, vram_bytes=15 * 10**9)

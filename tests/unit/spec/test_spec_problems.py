@@ -1,5 +1,7 @@
 """Every way in which a spec can be wrong: what is said, and on which line."""
 
+# ruff: noqa: E501  one case a line
+
 from __future__ import annotations
 
 import pytest

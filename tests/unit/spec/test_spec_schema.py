@@ -48,7 +48,10 @@ def test_the_schema_is_a_schema_of_plain_json():
     assert json.loads(json.dumps(SCHEMA)) == SCHEMA
 
 
-@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in {**GOOD, **documented_examples(), **job_specs()}.items()])  # fmt: skip
+ALL_GOOD = {**GOOD, **documented_examples(), **job_specs()}
+
+
+@pytest.mark.parametrize("text", ALL_GOOD.values(), ids=ALL_GOOD.keys())
 def test_good_specs_fit_the_schema(text):
     assert errors(text) == []
 

@@ -94,7 +94,7 @@ PLACES = [
 @example(value="$(echo run)", place=PLACES[1])
 @example(value="'; echo run; '", place=PLACES[2])
 @example(value="\\", place=PLACES[1])
-@example(value="`echo run`\"$HOME\n", place=PLACES[1])
+@example(value='`echo run`"$HOME\n', place=PLACES[1])
 @example(value="", place=PLACES[0])
 @example(value="a\nb", place=PLACES[10])
 def test_a_value_reaches_the_command_as_it_is_and_is_never_run(value, place):
