@@ -41,6 +41,7 @@ WATCH_SECONDS = 0.05
 """How often memory is looked at when no kernel limit stands behind the cap."""
 FIRST_SAMPLE_SECONDS = 0.02
 CPU_WINDOW_SECONDS = 1.0
+IDLE_PERCENT = 5.0
 GPU_SECONDS = 2.0
 GPU_TIMEOUT_SECONDS = 20.0
 UNKILLABLE_SECONDS = 30.0
@@ -185,11 +186,19 @@ def load_job(job_dir: str) -> Record:
     for name in ("key", "run"):
         if not isinstance(given.get(name), str) or not given[name]:
             raise JobError("%s has no %r: it must be a text" % (path, name))
+    for name in ("env", "base_env"):
+        if not is_text_table(given.get(name, {})):
+            raise JobError("%s: %r must hold texts by name" % (path, name))
     defaults: Record = {
         "env": {}, "base_env": {}, "secret_names": [], "setup": None, "limits": {},
         "memory": {}, "gpus": [], "grace": 10, "sample_every": 0.25,
     }  # fmt: skip
     return {**defaults, **given}
+
+
+def is_text_table(value: object) -> bool:
+    """Whether it is an object of texts, as an environment must be."""
+    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
 
 
 # --- processes ----------------------------------------------------------------------------------------------
@@ -229,12 +238,14 @@ def processes_by_proc(pids: Optional[Iterable[int]] = None) -> Dict[int, Process
 
 
 def processes_by_ps() -> Dict[int, Process]:
-    """Read from ``ps``, where there is no ``/proc``."""
+    """Read from ``ps``, where there is no ``/proc``; that ``ps`` itself, our child for a moment, is left out."""
     table = {}
-    for line in output_of(["ps", "-axo", "pid=,ppid=,pgid=,stat=,rss=,time="]).splitlines():
-        fields = line.split()
-        if len(fields) == 6:
+    for line in output_of(["ps", "-axo", "pid=,ppid=,pgid=,stat=,rss=,time=,comm="]).splitlines():
+        fields = line.split(None, 6)
+        if len(fields) == 7:
             pid, parent, group = (int(field) for field in fields[:3])
+            if parent == os.getpid() and os.path.basename(fields[6]) == "ps":
+                continue
             table[pid] = Process(parent, group, fields[3][0], ps_seconds(fields[5]), int(fields[4]) * 1024)
     return table
 
@@ -505,6 +516,12 @@ def own_cgroups(pid: Optional[int] = None) -> List[Cgroup]:
                 inner = path[len(root.rstrip("/")) :] if path.startswith(root) else "/"
                 found.append(Cgroup(os.path.join(mount, inner.strip("/")).rstrip("/"), version))
     return found
+
+
+def kills_in(groups: List[Cgroup]) -> Optional[int]:
+    """How often the kernel has killed for memory in these groups; None where none of them counts."""
+    counts = [count for count in (group.oom_kills() for group in groups) if count is not None]
+    return sum(counts) if counts else None
 
 
 def cgroup_mounts() -> Dict[int, Tuple[str, str]]:
@@ -892,8 +909,10 @@ class Meter:
     """CPU use of the job as percent of one core, and how long CPU and GPU have been idle."""
 
     def __init__(self, limits: Record) -> None:
-        self._cpu_idle = limits.get("cpu_idle_percent") or 5
-        self._gpu_idle = limits.get("gpu_idle_percent") or 5
+        self._cpu_idle, self._gpu_idle = (
+            IDLE_PERCENT if limits.get(name) is None else limits[name]
+            for name in ("cpu_idle_percent", "gpu_idle_percent")
+        )
         self._window = min(CPU_WINDOW_SECONDS, (limits.get("idle") or 3600) / 4)
         self._since: Optional[float] = None
         self._cpu_then = 0.0
@@ -902,7 +921,7 @@ class Meter:
 
     def see(self, now: float, cpu_seconds: float, gpu_percent: Optional[float]) -> None:
         """Take a reading of the CPU time that the job's processes have used in all."""
-        if (gpu_percent or 0) >= self._gpu_idle:
+        if gpu_percent is not None and gpu_percent >= self._gpu_idle:
             self._busy_at = now
         if self._since is not None and now - self._since < self._window:
             return
@@ -1018,6 +1037,8 @@ class Supervisor:
         self._gpus = GpuWatch(job["gpus"] or [])
         self._cap = Cap()
         self._oom_in_cap: Optional[int] = None
+        self._around = own_cgroups()
+        self._oom_around_before = kills_in(self._around)
         self._oom_before = read_table("/proc/vmstat").get("oom_kill")
         self._child: Optional[subprocess.Popen[bytes]] = None
         self._child_began = self._began
@@ -1172,8 +1193,12 @@ class Supervisor:
         if self._oom_before is not None:
             now = read_table("/proc/vmstat").get("oom_kill", self._oom_before)
             self._record["oom_kills_on_machine"] = now - self._oom_before
-        kills = self._record["oom_kills_in_cap"] = self._cap.oom_kills(self._oom_in_cap)
-        if kills and self._cap.bytes:
+        kills = self._cap.oom_kills(self._oom_in_cap)
+        around = kills_in(self._around)
+        if self._cap.cgroup is None and around is not None:
+            kills = kills or around - (self._oom_around_before or 0)
+        self._record["oom_kills_in_cap"] = kills
+        if kills and self._cap.bytes and self._cap.means != "watch":
             # It killed only after giving up all page cache: what was charged then was needed.
             high = self._cap.cgroup.high_water() if self._cap.cgroup else 0
             self._raise_peak("ram", min(high or self._cap.bytes, self._cap.bytes))
@@ -1466,7 +1491,7 @@ def start(job_dir: str) -> int:
 
 def supervise(job_dir: str) -> int:
     """Body of the process that ``start`` leaves behind: claim the job directory, then run it."""
-    secrets = json.loads(sys.stdin.buffer.read() or b"{}")
+    secrets = read_secrets()
     lock = take_lock(job_dir)
     if lock is None:
         sys.stdout.write("already started\n")
@@ -1482,6 +1507,17 @@ def supervise(job_dir: str) -> int:
     Supervisor(job_dir, job, secrets).run()
     os.close(lock)
     return 0
+
+
+def read_secrets() -> Dict[str, str]:
+    """Secret values by name, from standard input. Raises JobError, and never says what it read."""
+    try:
+        given = json.loads(sys.stdin.buffer.read() or b"{}")
+    except ValueError:
+        given = None
+    if not is_text_table(given):
+        raise JobError("standard input must be empty or one JSON object of secret values by name, all text")
+    return dict(given)
 
 
 def take_lock(job_dir: str) -> Optional[int]:
@@ -1504,12 +1540,18 @@ def take_lock(job_dir: str) -> Optional[int]:
 
 
 def claim(job_dir: str) -> None:
-    """Say for ever that this job directory has been started. Raises OSError."""
-    descriptor = os.open(os.path.join(job_dir, "claim"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    """Say for ever that this job directory has been started. Raises OSError, and then it is not claimed."""
+    path = os.path.join(job_dir, "claim")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     who = {"pid": os.getpid(), "boot_id": boot_id(), "started_at": time.time()}
-    write_all(descriptor, json.dumps(who).encode())
-    os.fsync(descriptor)
-    os.close(descriptor)
+    try:
+        write_all(descriptor, json.dumps(who).encode())
+        os.fsync(descriptor)
+    except OSError:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(descriptor)
     folder = os.open(job_dir, os.O_RDONLY)
     os.fsync(folder)
     os.close(folder)

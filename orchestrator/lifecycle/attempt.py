@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from backends.base import (
-    Backend,
     Lease,
     LeaseRequest,
     Machine,
-    Metered,
     NoCapacity,
     NotYetReady,
     Offer,
@@ -80,7 +78,7 @@ class AttemptRun:
         self._secrets = tools.vault.values(job.id, spec.secrets)
         self._redact = Redactor(self._secrets.values())
         self._journal = Journal(tools.store, tools.clock, self._redact)
-        self._backend: Backend = tools.backends.get(attempt.backend)
+        self._backend = tools.backends.get(attempt.backend)
         self._variant: ResolvedVariant = spec.resolved(attempt.variant)
 
     def run(self) -> Outcome:
@@ -89,8 +87,9 @@ class AttemptRun:
         ended = self._step("teardown", self._teardown, Patience(tries=10_000))
         self._settle(verdict, float(ended.get("held_seconds", 0.0)))
         failpoint("settled")
-        if isinstance(self._backend, Metered) and (lease := recorded_lease(self._tools.store, self._attempt.key)):
-            self._backend.settled(lease)
+        lease = recorded_lease(self._tools.store, self._attempt.key)
+        if lease and (metered := self._backend.metered):
+            metered.settled(lease)
         return verdict.outcome
 
     def _verdict_of_steps(self) -> Verdict:
@@ -244,7 +243,8 @@ class AttemptRun:
 
     def _held_seconds(self, lease: Lease) -> float:
         """By the backend's own clock where it has one; else wall time, which the reservation bounds."""
-        measured = self._backend.held_seconds(lease) if isinstance(self._backend, Metered) else None
+        metered = self._backend.metered
+        measured = metered.held_seconds(lease) if metered else None
         if measured is not None:
             return measured
         wall = (self._tools.clock.now() - lease.created_at).total_seconds()

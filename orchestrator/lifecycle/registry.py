@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
@@ -10,6 +11,7 @@ from typing import cast
 from backends.base import Backend, Rejected
 from orchestrator.config import Config
 from orchestrator.home import Home
+from orchestrator.lifecycle.patience import PatientBackend
 
 
 @cache
@@ -25,18 +27,19 @@ def backend_names() -> list[str]:
 class Backends:
     """The backends of one home, opened once each."""
 
-    def __init__(self, home: Home, config: Config) -> None:
+    def __init__(self, home: Home, config: Config, sleep: Callable[[float], None] = time.sleep) -> None:
         self._home = home
         self._config = config
-        self._open: dict[str, Backend] = {}
+        self._sleep = sleep
+        self._open: dict[str, PatientBackend] = {}
 
-    def get(self, name: str) -> Backend:
+    def get(self, name: str) -> PatientBackend:
         """The backend called ``name``. Raises Rejected with the names there are, or the extra that is missing."""
         if name not in self._open:
-            self._open[name] = self._load(name)
+            self._open[name] = PatientBackend(self._load(name), self._sleep)
         return self._open[name]
 
-    def some(self, names: Iterable[str]) -> list[Backend]:
+    def some(self, names: Iterable[str]) -> list[PatientBackend]:
         """The named backends, or all of them if none is named."""
         return [self.get(name) for name in (list(names) or backend_names())]
 

@@ -57,7 +57,8 @@ class WorkerClock(SystemClock):
 def open_tools(home: Home) -> Tools:
     """Everything that carrying jobs needs, over one home."""
     home.ensure()
-    return Tools(Store(home.journal), home, WorkerClock(), Backends(home, Config(home.config)), Vault(home))
+    clock = WorkerClock()
+    return Tools(Store(home.journal), home, clock, Backends(home, Config(home.config), clock.sleep), Vault(home))
 
 
 @dataclass

@@ -47,3 +47,4 @@ def test_a_disk_that_is_full_before_the_start_is_said(make_job, small_disk: Path
     refused = job.start()
     assert refused.returncode == 2
     assert "No space left" in refused.stdout
+    assert job.status()["phase"] == "absent"

@@ -141,7 +141,18 @@ def test_a_torn_record_is_no_record(job: Job) -> None:
     assert job.status() == {"phase": "lost", "record": {}}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 2}', '{"version": 1}', '{"version": 1, "key": "k"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"version": 2}',
+        '{"version": 1}',
+        '{"version": 1, "key": "k"}',
+        '{"version": 1, "key": "k", "run": "true", "env": {"A": 2}}',
+    ],
+)
 def test_a_bad_job_is_refused_and_may_be_started_when_mended(job: Job, text: str) -> None:
     job.work.mkdir(parents=True)
     (job.dir / "job.json").write_text(text)
@@ -170,6 +181,35 @@ def test_the_command_line(job: Job) -> None:
     assert json.loads(call("status", str(job.dir)).stdout)["phase"] == "running"
     assert call("stop", str(job.dir), "--reason", "by hand").returncode == 0
     assert job.ended()["stop_reason"] == "by hand"
+
+
+@pytest.mark.parametrize("stdin", ["{", "[]", '{"TOKEN": 1}', '{"TOKEN": "canary-12", "OTHER": null}'])
+def test_bad_secrets_are_refused_and_not_shown(job: Job, stdin: str) -> None:
+    refused = subprocess.run(job.write("true").command("start"), input=stdin, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "standard input" in refused.stdout
+    assert "canary" not in refused.stdout + job.troubles()
+
+
+def test_where_there_is_no_proc_the_same_holds(make_job, tmp_path: Path) -> None:
+    text = RUNNER_PATH.read_text().replace('LINUX = sys.platform.startswith("linux")', "LINUX = False")
+    carried = tmp_path / "runner.py"
+    carried.write_text(text)
+
+    def run(command: str, **given: object) -> dict[str, object]:
+        job = make_job().write(command, **given)
+        start = [sys.executable, str(carried), "start", str(job.dir)]
+        assert subprocess.run(start, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout == "started\n"
+        record = job.ended()
+        assert job.processes() == []
+        assert job.troubles() == ""
+        return record
+
+    assert run("setsid sleep 600 & sleep 600 & exit 3")["exit_code"] == 3
+    assert run("exec sleep 600", limits={"runtime": 0.3})["stopped_by"] == "deadline"
+    hungry = '$PYTHON -c "import time; held = bytearray(80000000); time.sleep(600)"'
+    record = run(f"{hungry}; true", cap=64_000_000, means=["watch"])
+    assert record["stopped_by"] == "memory_cap"
 
 
 @pytest.mark.skipif(python38() is None, reason="NO PYTHON 3.8 HERE: that the runner works with it stays unproven")
