@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -27,7 +28,7 @@ from orchestrator.clock import Clock, stamp
 from orchestrator.home import Home
 from orchestrator.lifecycle.fetching import fetch_all
 from orchestrator.lifecycle.following import copy_logs, log_tail, write_live
-from orchestrator.lifecycle.journal import Journal, Json, Patience, StepFailed
+from orchestrator.lifecycle.journal import Cancelled, Journal, Json, Patience, StepFailed
 from orchestrator.lifecycle.outcome import ExitFacts, Outcome, Verdict, classify
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.settling import settlement
@@ -45,10 +46,6 @@ START_DEADLINE_SECONDS = 900.0
 
 SHORTEST_POLL, LONGEST_POLL = 0.02, 0.5
 """Seconds between two looks at a run; the wait grows from one to the other."""
-
-
-class Cancelled(Exception):
-    """The user asked for the end before the run began."""
 
 
 class Held(Exception):
@@ -97,8 +94,6 @@ class AttemptRun:
             self._step("provision", self._provision)
             self._step("upload", self._upload)
             execution = self._step("execute", self._execute)
-        except Cancelled:
-            return Verdict(Outcome.CANCELLED, "cancelled before the run began", ())
         except StepFailed as failure:
             return verdict_of_failure(failure)
         self._fetch_or_hold()
@@ -169,9 +164,10 @@ class AttemptRun:
     # execute
 
     def _execute(self) -> Json:
-        self._stop_if_cancelled()
         machine = self._backend.connect(self._lease())
         key = self._attempt.key
+        if machine.status(key).phase is RunPhase.ABSENT:
+            self._stop_if_cancelled()  # a run that an earlier worker began is asked to end instead
         machine.start(key, self._secrets)
         failpoint("execute:started")
         pause = SHORTEST_POLL
@@ -186,8 +182,9 @@ class AttemptRun:
 
     def _watch(self, machine: Machine, status: RunStatus) -> None:
         folder = self._tools.home.attempt(self._job.id, self._attempt.number)
-        copy_logs(machine, self._attempt.key, folder)
-        write_live(self._tools.home.live(self._job.id), self._attempt, status)
+        with suppress(OSError):  # no room to look on here must not end the run; its logs are fetched at its end
+            copy_logs(machine, self._attempt.key, folder)
+            write_live(self._tools.home.live(self._job.id), self._attempt, status)
         failpoint("execute:watched")
 
     def _end_if_asked(self, machine: Machine) -> None:
@@ -258,7 +255,7 @@ class AttemptRun:
 
     def _stop_if_cancelled(self) -> None:
         if get_job(self._tools.store, self._job.id).cancel_requested:
-            raise Cancelled
+            raise Cancelled("cancelled before the run began")
 
     def _note(self, kind: str, text: str) -> None:
         note(self._tools.store, self._job.id, self._now(), kind, self._redact(text))
@@ -277,6 +274,8 @@ _OUTCOME_OF_FAILURE = {
 
 def verdict_of_failure(failure: StepFailed) -> Verdict:
     """The outcome of an attempt whose step failed before the runner could leave an exit record."""
+    if failure.kind == Cancelled.__name__:
+        return Verdict(Outcome.CANCELLED, str(failure), ())
     outcome = _OUTCOME_OF_FAILURE.get(failure.kind, Outcome.FAILED)
     if os.strerror(28) in str(failure):
         outcome = Outcome.DISK_FULL

@@ -39,6 +39,14 @@ GAVE_UP = "gave up"
 """The action of a step's last failed try; the user's `resume` gives the step its full patience again."""
 
 
+class Cancelled(Exception):
+    """Raised by an effect that was told to give up: the step ends, and is not tried again."""
+
+
+StepError = BackendError | OSError | Cancelled
+"""What an effect may raise; anything else is a fault of ours."""
+
+
 class StepFailed(Exception):
     """A step failed for good. ``kind`` is the error's class name; the message is redacted."""
 
@@ -90,7 +98,7 @@ class Journal:
             failpoint(f"{name}:intent")
             try:
                 result = effect()
-            except (BackendError, OSError) as error:
+            except (BackendError, OSError, Cancelled) as error:
                 self._after_failure(begun, name, error, patience)
                 continue
             failpoint(f"{name}:effect")
@@ -153,7 +161,7 @@ class Journal:
             self._close_step(session, begun, StepState.DONE, result)
             self._close_try(session, begun, state=TryState.DONE)
 
-    def _after_failure(self, begun: _Try, name: str, error: BackendError | OSError, patience: Patience) -> None:
+    def _after_failure(self, begun: _Try, name: str, error: StepError, patience: Patience) -> None:
         """Record the failed try; return to try again, or raise StepFailed."""
         wait = patience.wait_after(begun.since_resume) if _worth_retrying(error) else None
         message = self._redact(str(error) or type(error).__name__)
@@ -189,7 +197,7 @@ class Journal:
             raise StaleRecord(f"try {begun.id} was taken over by another worker")
 
 
-def _worth_retrying(error: BackendError | OSError) -> bool:
+def _worth_retrying(error: StepError) -> bool:
     return isinstance(error, (Transient, NotYetReady, NotYetGone, Lost, OSError))
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 
 @contextmanager
-def try_lock(path: Path, *, shared: bool = False) -> Iterator[bool]:
+def try_lock(path: Path) -> Iterator[bool]:
     """Hold ``path`` for the block if nobody else does; the block is told whether it does."""
     descriptor = _open(path)
     try:
-        while (held := _try(descriptor, shared=shared)) and not _is_current(descriptor, path):
+        while (held := _try(descriptor, fcntl.LOCK_EX)) and not _is_current(descriptor, path):
             os.close(descriptor)  # its last holder deleted the file while this one opened it
             descriptor = _open(path)
         yield held
@@ -22,21 +22,49 @@ def try_lock(path: Path, *, shared: bool = False) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def is_held(path: Path) -> bool:
-    """Whether anybody holds ``path`` now, shared or not."""
+@contextmanager
+def presence(path: Path) -> Iterator[None]:
+    """Be counted by :func:`anyone_present` for the block, beside any others."""
+    descriptor = _open(path)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # waits out whoever is counting: microseconds
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def anyone_present(path: Path) -> bool:
+    """Whether anybody is in :func:`presence` now. Those who ask take turns, or one would be taken for a presence."""
     if not path.exists():
         return False
-    with try_lock(path) as free:
-        return not free
+    turn = _open(path.with_suffix(".asking"))
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        with try_lock(path) as alone:
+            return not alone
+    finally:
+        os.close(turn)
+
+
+def is_held(path: Path) -> bool:
+    """Whether anybody holds ``path`` by :func:`try_lock`. Asking is shared: nobody takes one who asks for a holder."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
 
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-def _try(descriptor: int, *, shared: bool) -> bool:
+def _try(descriptor: int, kind: int) -> bool:
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

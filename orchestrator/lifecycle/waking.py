@@ -7,12 +7,12 @@ import subprocess
 import sys
 
 from orchestrator.home import Home
-from orchestrator.lifecycle.locks import is_held
+from orchestrator.lifecycle.locks import anyone_present
 
 
 def worker_runs(home: Home) -> bool:
     """Whether any worker is alive on this home."""
-    return is_held(home.worker_lock)
+    return anyone_present(home.worker_lock)
 
 
 def ensure_worker(home: Home) -> None:

@@ -17,7 +17,7 @@ from orchestrator.config import Config
 from orchestrator.home import Home
 from orchestrator.lifecycle.attempt import Tools
 from orchestrator.lifecycle.job import run_job
-from orchestrator.lifecycle.locks import is_held, try_lock
+from orchestrator.lifecycle.locks import is_held, presence, try_lock
 from orchestrator.lifecycle.reaper import reap
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.vault import Vault
@@ -93,7 +93,7 @@ class Worker:
         A client that commits a job while this worker holds its lock starts no other; so look once more after
         letting go of it, or that job would be left behind.
         """
-        with try_lock(self.tools.home.worker_lock, shared=True):
+        with presence(self.tools.home.worker_lock):
             self._until_idle(pool)
         return bool(unfinished_jobs(self.tools.store, 1)) and not self._all_elsewhere()
 

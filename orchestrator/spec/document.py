@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from yaml.composer import ComposerError
 
 from orchestrator.spec.problems import Finding, Place, Problem, SpecError
-from orchestrator.spec.syntax import explain
+from orchestrator.spec.syntax import RefusedError, explain
 
 MAX_VALUES = 10_000
 MAX_DEPTH = 30
+
+_TOO_LARGE = f"the spec is too large: more than {MAX_VALUES} values or {MAX_DEPTH} levels"
 
 _TAG = "tag:yaml.org,2002:"
 _DIGITS = r"(?:0|[1-9][0-9]*)"
@@ -36,13 +37,15 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers = {}
     depth = 0
+    values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]  # untyped in the stubs
+        self.values += 1
+        if self.values > MAX_VALUES or self.depth > MAX_DEPTH:
+            raise RefusedError(_TOO_LARGE, event.start_mark)
         if getattr(event, "tag", None) is not None:
-            raise ComposerError(None, None, f"a tag ({event.tag}) is not allowed in a spec", event.start_mark)
-        if self.depth > MAX_DEPTH:
-            raise ComposerError(None, None, f"more than {MAX_DEPTH} levels of nesting", event.start_mark)
+            raise RefusedError("a tag, which begins with !, is not allowed in a spec", event.start_mark)
         self.depth += 1
         try:
             return super().compose_node(parent, index)
@@ -127,9 +130,8 @@ class _Reader:
         """An alias costs as much as what it stands for, which also ends one that contains itself."""
         self.values += 1
         if self.values > MAX_VALUES or len(place) > MAX_DEPTH:
-            message = f"the spec is too large: more than {MAX_VALUES} values or {MAX_DEPTH} levels"
             hint = "aliases (*name) count as often as they are used"
-            raise SpecError([Problem(message, self.document.file, node.start_mark.line + 1, hint)])
+            raise SpecError([Problem(_TOO_LARGE, self.document.file, node.start_mark.line + 1, hint)])
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
         result: dict[str, Any] = {}

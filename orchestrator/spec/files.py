@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from orchestrator.spec.problems import Problem, SpecError
 ALWAYS_EXCLUDED = frozenset({".git", "__pycache__", ".venv", "node_modules"})
 IGNORE_FILES = (".gpujobignore", ".gitignore")
 """In the order of their say: a pattern in any .gpujobignore outranks every .gitignore."""
+
+_ALL_BELOW = re.compile(r"/\*\*(/?) *$")
+"""The end of `folder/**`: to git all below the folder, to pathspec also the folder itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,7 @@ class _Walk:
             return ()
         try:
             lines = (self.root / path).read_text("utf-8", "surrogateescape").splitlines()
-            patterns = GitIgnoreSpec.from_lines(lines).patterns
+            patterns = GitIgnoreSpec.from_lines(_ALL_BELOW.sub(r"/**/*\1", line) for line in lines).patterns
             return (_Rules(folder, tuple(each for each in patterns if isinstance(each, RegexPattern))),)
         except (OSError, ValueError) as error:
             self._problem(path, f"cannot be used: {error}")

@@ -7,6 +7,14 @@ from yaml.reader import ReaderError
 
 from orchestrator.spec.problems import Problem
 
+
+class RefusedError(yaml.MarkedYAMLError):
+    """YAML, but not what a spec may hold; the problem is in plain words already."""
+
+    def __init__(self, problem: str, mark: yaml.Mark) -> None:
+        super().__init__(None, None, problem, mark)
+
+
 _QUOTE_IT = "put the whole value in quotes"
 _AT_OPENING = {
     "found unexpected end of stream": ("a quote is opened here and never closed", "add the closing quote"),
@@ -39,6 +47,8 @@ def explain(error: yaml.YAMLError, text: str, file: str) -> Problem:
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return Problem("this is not YAML", file)
     line = error.problem_mark.line + 1
+    if isinstance(error, RefusedError):
+        return Problem(error.problem or "", file, line)
     if "\t" in _indentation(text, line):
         return Problem("a tab in the indentation; YAML wants spaces", file, line, "replace the tab by spaces")
     return _in_words(error, file, line)

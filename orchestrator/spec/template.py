@@ -61,15 +61,14 @@ def fill_command(command: str, values: Values) -> str:
 
 
 def uses(text: str, *, command: bool = False) -> list[Use]:
-    """Every parameter that ``text`` asks for, in order; in a command, none from comments."""
+    """The parameters that ``text`` asks for, each where it is first met; in a command, none from comments."""
     places = quoting(text) if command else []
-    found = []
+    first: dict[tuple[str, bool], int] = {}
     for match in _BRACED.finditer(text):
         place = places[match.start()] if command else Quoting.SINGLE
         if place is not Quoting.COMMENT and _is_parameter(match):
-            nth = text.count(f"{{{match['word']}}}", 0, match.start())
-            found.append(Use(match["word"], nth, safe=place is not Quoting.UNKNOWN))
-    return found
+            first.setdefault((match["word"], place is not Quoting.UNKNOWN), match.start())
+    return [Use(word, text.count(f"{{{word}}}", 0, start), safe) for (word, safe), start in first.items()]
 
 
 def escape(text: str) -> str:
@@ -96,7 +95,8 @@ def _quoted(value: str, place: Quoting, match: re.Match[str]) -> str:
     inside = value.replace("'", "'\"'\"'")
     if place is Quoting.SINGLE:
         return inside
+    start = match.start()
     # Right after `$name`, bare text would become part of the variable's name.
-    if _BARE.fullmatch(value) and not _VARIABLE.search(match.string, 0, match.start()):
+    if _BARE.fullmatch(value) and not _VARIABLE.search(match.string, max(0, start - 256), start):
         return value
     return f"'{inside}'" if place is Quoting.PLAIN else f"\"'{inside}'\""

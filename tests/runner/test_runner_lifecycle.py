@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from backends.runner import RUNNER_PATH, runner
 
 def python38() -> str | None:
     found = sorted(Path.home().glob(".pyenv/versions/3.8*/bin/python"))
-    return str(found[0]) if found else None
+    return str(found[0]) if found else shutil.which("python3.8")
 
 
 def test_absent_until_started(job: Job) -> None:

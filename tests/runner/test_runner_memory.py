@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import stat
 from collections.abc import Callable
@@ -22,7 +23,7 @@ while True:
 
 
 def works(open_means: Callable[[str, int], runner.Cap | None]) -> bool:
-    cap = open_means("gpujob-test-trial", 64 * MB)
+    cap = open_means(f"gpujob-test-trial-{os.getpid()}", 64 * MB)
     if cap:
         cap.remove()
     return cap is not None

@@ -68,7 +68,9 @@ TREE = ["a.py", "b.log", "d/a.py", "d/b.log", "d/e/a.py", "d/e/f/b.log", "e/a.py
 PATTERNS = st.builds(
     "{}{}{}".format,
     st.sampled_from(["", "", "!", "/", "!/"]),
-    st.sampled_from(["*", "d", "e", "*.py", "d/e", "d/*", "**/e", "d/**", "d/**/b.log", "[de]", "?.log", "e/a.py"]),
+    st.sampled_from(
+        ["*", "d", "e", "*.py", "d/e", "d/*", "**/e", "d/**", "d/**/b.log", "[de]", "?.log", "e/a.py", "d/a.py", "**"]
+    ),
     st.sampled_from(["", "", "/"]),
 )
 

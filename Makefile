@@ -1,0 +1,32 @@
+# Two commands on a fresh box: `make demo` runs the quickstart job, `make test` runs the test suite.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: demo test venv check fmt clean
+
+demo: venv
+	$(BIN)/gpujob submit jobs/quickstart/quickstart.yaml --budget 3
+
+test: venv
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+venv: $(VENV)/.installed
+
+check: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+fmt: venv
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(VENV)/.installed: pyproject.toml constraints.txt deploy/make_venv.sh
+	PYTHON=$(PYTHON) deploy/make_venv.sh $(VENV)
+	touch $@
