@@ -226,4 +226,4 @@ class Metered(Protocol):
         """Seconds the lease was or has been held, by the machine's or provider's clock; None if it cannot tell."""
 
     def settled(self, lease: Lease) -> None:
-        """The lease is over and its cost is recorded: nothing about it need be remembered here."""
+        """The lease is over and its seconds are recorded: nothing about it need be remembered here."""

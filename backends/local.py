@@ -162,6 +162,7 @@ class LocalBackend:
             "lease_began": held.began,
             "own_machine": True,
             "environments": str(self._root / "environments"),
+            "input_cache": str(self._root / "inputs"),
             "python": sys.executable,
         }
         return Lease(held.key, self.name, held.key, datetime.fromisoformat(held.created_at), details)

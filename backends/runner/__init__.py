@@ -1,6 +1,9 @@
-"""The program that is carried to every machine, and where it lies on this one."""
+"""The programs that are carried to every machine, and where they lie on this one."""
 
 from pathlib import Path
 
 RUNNER_PATH = Path(__file__).with_name("runner.py")
-"""The runner's single file; machines receive a copy of it beside their job directory."""
+"""The runner: one file, standard library only; machines receive a copy of it."""
+
+INPUTS_PATH = Path(__file__).with_name("inputs.py")
+"""The fetcher of a job's inputs, sent along with jobs that have any."""

@@ -49,7 +49,7 @@ def fetch(entry: Dict[str, Any], work: str, cache: Optional[str], label: str) ->
         return
     os.makedirs(os.path.dirname(target), exist_ok=True)
     kept = os.path.join(cache, digest) if cache and digest else None
-    if kept and is_right(kept, digest):
+    if kept and digest and is_right(kept, digest):
         print("%s: %s from the cache" % (label, entry["dest"]), flush=True)
         copy(kept, target)
         return

@@ -190,7 +190,7 @@ def load_job(job_dir: str) -> Record:
         if not is_text_table(given.get(name, {})):
             raise JobError("%s: %r must hold texts by name" % (path, name))
     defaults: Record = {
-        "env": {}, "base_env": {}, "secret_names": [], "setup": None, "limits": {},
+        "env": {}, "base_env": {}, "secret_names": [], "inputs": None, "setup": None, "limits": {},
         "memory": {}, "gpus": [], "grace": 10, "sample_every": 0.25,
     }  # fmt: skip
     return {**defaults, **given}
@@ -670,6 +670,13 @@ def open_cap(name: str, memory: Record) -> Cap:
     return Cap(size, "watch")
 
 
+def best_means() -> str:
+    """The first means of capping memory that works here, found out by making and removing a small cap."""
+    cap = open_cap("gpujob-trial-%d" % os.getpid(), {"cap_bytes": 64 << 20})
+    cap.remove()
+    return cap.means or "watch"
+
+
 # --- the GPUs -----------------------------------------------------------------------------------------------
 
 
@@ -1082,14 +1089,16 @@ class Supervisor:
 
     def _set_up(self) -> bool:
         """Whether the command may run."""
-        setup = self._job["setup"]
-        if not setup:
+        inputs, setup = self._job["inputs"], self._job["setup"]
+        if not (inputs or setup):
             return True
         self._record["phase"] = "setup"
         self._save()
         began = time.monotonic()
         try:
-            code = self._prepare(setup)
+            code = self._execute(self._shell(inputs)) if inputs else 0
+            if code == 0 and setup:
+                code = self._prepare(setup)
         except OSError as error:
             code = self._explain("the environment of the job cannot be made: %s" % error)
         self._record["setup_seconds"] = time.monotonic() - began

@@ -89,7 +89,7 @@ def _state_of(backends: Backends, name: str) -> dict[str, Any]:
 def run_doctor(home: Home, *, as_json: bool) -> int:
     """Look at this machine; exit code 1 if something needs mending."""
     found = examine(home)
-    fits = [_fit(home, path) for path in specs_near(Path.cwd())]
+    fits = [_fit(home, path) for path in specs_near(Path())]
     if as_json:
         say_json({**found, "specs": fits})
     else:

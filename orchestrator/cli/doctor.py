@@ -16,7 +16,7 @@ from orchestrator.lifecycle.waking import worker_runs
 
 def examine(home: Home) -> dict[str, Any]:
     """The findings, in the stable form of ``--json``."""
-    from backends.runner.runner import memory_means
+    from backends.runner.runner import best_means
 
     home.ensure()
     disk = shutil.disk_usage(home.root)
@@ -39,7 +39,7 @@ def examine(home: Home) -> dict[str, Any]:
             for gpu in gpus
         ],
         "gpu_processes": [{"pid": p.pid, "name": p.name, "vram_bytes": p.vram_bytes} for p in gpu_processes()],
-        "memory_cap": memory_means(),
+        "memory_cap": best_means(),
         "problems": _problems(disk.free),
     }
 
@@ -82,15 +82,14 @@ def _gpu_lines(found: dict[str, Any]) -> list[str]:
     return [*lines, *map(dim, holders)]
 
 
-def _cap_text(means: list[str]) -> str:
+def _cap_text(means: str) -> str:
     words = {
         "cgroup2": "by the kernel (cgroup v2)",
         "cgroup1": "by the kernel (cgroup v1)",
         "systemd": "by the kernel (systemd-run --user)",
         "watch": "by the runner's own watch, which kills what passes the cap",
     }
-    best = means[0] if means else "watch"
-    return good(words[best]) if best != "watch" else words[best]
+    return words[means] if means == "watch" else good(words[means])
 
 
 def _problems(free: int) -> list[str]:

@@ -49,7 +49,7 @@ SHORTEST_POLL, LONGEST_POLL = 0.02, 0.5
 
 
 class Held(Exception):
-    """Results lie on a machine that costs nothing and cannot be fetched now; they wait there for `resume`."""
+    """Results lie on a machine whose waiting costs nothing and cannot be fetched now; they wait for `resume`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,10 @@ class AttemptRun:
         """Go through the steps from wherever they stand; settle; say how it ended. Raises Held."""
         verdict = self._verdict_of_steps()
         ended = self._step("teardown", self._teardown, Patience(tries=10_000))
+        self._tidy_up()
+        failpoint("tidied")
         self._settle(verdict, float(ended.get("held_seconds", 0.0)))
         failpoint("settled")
-        lease = recorded_lease(self._tools.store, self._attempt.key)
-        if lease and (metered := self._backend.metered):
-            metered.settled(lease)
         return verdict.outcome
 
     def _verdict_of_steps(self) -> Verdict:
@@ -199,7 +198,7 @@ class AttemptRun:
         try:
             self._step("fetch", self._fetch)
         except StepFailed as failure:
-            if self._attempt.micros_per_hour == 0:
+            if self._attempt.micros_per_hour == 0 or self._on_own_machine(self._lease()):
                 raise Held(f"the results could not be fetched: {failure}") from failure
             self._note("fetch", f"the results could not be fetched before the machine had to go: {failure}")
 
@@ -234,9 +233,17 @@ class AttemptRun:
             lease_is_live(store, lease)
             self._backend.delete(lease)
             failpoint("teardown:deleted")
-            held = self._held_seconds(lease)
+            held = self._billed_seconds(lease)
         lease_is_gone(store, key, self._now())
         return {"held_seconds": held}
+
+    def _billed_seconds(self, lease: Lease) -> float:
+        """What the lease took. This machine costs only while the runner may run: not while files wait on it."""
+        held = self._held_seconds(lease)
+        return min(held, self._attempt.allowed_seconds) if self._on_own_machine(lease) else held
+
+    def _on_own_machine(self, lease: Lease) -> bool:
+        return bool(lease.details.get("own_machine"))
 
     def _held_seconds(self, lease: Lease) -> float:
         """By the backend's own clock where it has one; else wall time, which the reservation bounds."""
@@ -247,11 +254,16 @@ class AttemptRun:
         wall = (self._tools.clock.now() - lease.created_at).total_seconds()
         return min(max(wall, 0.0), self._attempt.allowed_seconds)
 
+    def _tidy_up(self) -> None:
+        """Drop what only the steps needed. Before the attempt is settled, since nobody looks at it after that."""
+        lease = recorded_lease(self._tools.store, self._attempt.key)
+        if lease and (metered := self._backend.metered):
+            metered.settled(lease)
+        shutil.rmtree(self._tools.home.attempt(self._job.id, self._attempt.number) / "outgoing", ignore_errors=True)
+
     def _settle(self, verdict: Verdict, held_seconds: float) -> None:
-        execution = self._tools.home.attempt(self._job.id, self._attempt.number)
         ending = settlement(self._tools.store, self._job, self._spec, self._attempt, verdict, held_seconds, self._now())
         settle(self._tools.store, self._attempt, ending, self._now())
-        shutil.rmtree(execution / "outgoing", ignore_errors=True)
 
     def _stop_if_cancelled(self) -> None:
         if get_job(self._tools.store, self._job.id).cancel_requested:

@@ -142,9 +142,11 @@ class _JobRun:
         open_attempt(self._tools.store, attempt, text, {"attempt": number, "why": why})
 
     def _finish(self, state: JobState, outcome: str, summary: str, *, forget_secrets: bool = True) -> JobState:
-        finish_job(self._tools.store, self._job.id, state, outcome, summary, stamp(self._tools.clock.now()))
-        failpoint("finished")
+        """Tidy up, then record the end: a finished job is never looked at again."""
         if forget_secrets:
             self._tools.vault.forget(self._job.id)
         self._tools.home.live(self._job.id).unlink(missing_ok=True)
+        failpoint("finishing")
+        finish_job(self._tools.store, self._job.id, state, outcome, summary, stamp(self._tools.clock.now()))
+        failpoint("finished")
         return state

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from backends.base import Lease
+from backends.runner import INPUTS_PATH
 from orchestrator.records.tables import Attempt
 from orchestrator.spec.model import JobSpec, ResolvedVariant
 
@@ -44,9 +46,10 @@ def build_jobfile(
         "version": 1,
         "key": attempt.key,
         "run": variant.run,
-        "env": dict(variant.env),
+        "env": {**_visible_gpus(lease), **variant.env},
         "secret_names": list(spec.secrets),
         "base_env": dict(base_env),
+        "inputs": _inputs_command(lease) if spec.inputs else None,
         "setup": dict(setup) if setup else None,
         "limits": {
             "runtime": spec.limits.runtime,
@@ -66,6 +69,35 @@ def build_jobfile(
         "grace": GRACE_SECONDS,
         "sample_every": 0.25,
     }
+
+
+def input_list(spec: JobSpec, lease: Lease) -> dict[str, Any]:
+    """``inputs.json``: what is fetched on the machine before the run, and where copies are kept for the next one."""
+    return {
+        "cache": lease.details.get("input_cache"),
+        "inputs": [
+            {
+                "sources": [entry.source, *entry.alternatives],
+                "dest": entry.dest,
+                "sha256": entry.sha256,
+                "max_size": entry.max_size,
+            }
+            for entry in spec.inputs
+        ],
+    }
+
+
+def _visible_gpus(lease: Lease) -> dict[str, str]:
+    """On this machine a job sees the GPUs that it holds, and a CPU job none."""
+    if not lease.details.get("own_machine"):
+        return {}
+    gpus = ",".join(map(str, lease.details.get("gpus", [])))
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": gpus}
+
+
+def _inputs_command(lease: Lease) -> str:
+    """Run in the work folder, beside which the program and its list lie."""
+    return f"{shlex.quote(str(lease.details.get('python', 'python3')))} ../{INPUTS_PATH.name} ../inputs.json ."
 
 
 def setup_digest(command: str, source: Path, python: str) -> str:

@@ -39,8 +39,7 @@ class Discrepancy:
 
 def discrepancies(tools: Tools) -> list[Discrepancy]:
     """Every difference, over all installed backends. Raises BackendError where one cannot be asked."""
-    owners = _open_keys(tools.store)
-    return [found for backend in tools.backends.some(()) for found in _compare(tools.store, backend, owners)]
+    return [found for backend in tools.backends.some(()) for found in _compare(tools.store, backend)]
 
 
 def reap(tools: Tools, *, delete: bool) -> Iterator[str]:
@@ -60,13 +59,16 @@ def mend(tools: Tools, found: Discrepancy) -> str:
     return "given back" if found.lease else "record closed"
 
 
-def _compare(store: Store, backend: Backend, owners: frozenset[str]) -> Iterable[Discrepancy]:
+def _compare(store: Store, backend: Backend) -> Iterable[Discrepancy]:
+    """Differences of one backend. Owners are asked for last: whatever was listed had its owner recorded before."""
     owned = {lease.key: lease for lease in backend.owned()}
+    recorded = leases_not_gone(store)
+    owners = _open_keys(store)
     for key, lease in sorted(owned.items()):
         if key not in owners:
             text = f"{backend.name} {lease.id} ({key}) is rented, but no attempt that is under way owns it"
             yield Discrepancy(Finding.ORPHAN, backend.name, key, lease, text)
-    for row in leases_not_gone(store):
+    for row in recorded:
         if row.backend == backend.name and row.key not in owners and row.key not in owned:
             text = f"{backend.name} {row.lease_id or '(unnamed)'} ({row.key}) is recorded as rented, but does not exist"
             yield Discrepancy(Finding.GHOST, backend.name, row.key, None, text)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 from backends.base import Lease, Machine
+from backends.runner import INPUTS_PATH
 from orchestrator.home import Home
-from orchestrator.lifecycle.jobfile import build_jobfile, local_environment, setup_digest
+from orchestrator.lifecycle.jobfile import build_jobfile, input_list, local_environment, setup_digest
 from orchestrator.records.jobs import attempts_of
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Attempt, Job
@@ -36,6 +38,9 @@ def upload_all(
     outgoing = home.attempt(job.id, attempt.number) / "outgoing"
     outgoing.mkdir(parents=True, exist_ok=True)
     jobfile = build_jobfile(spec, variant, attempt, lease, _base_env(job, lease), _setup(variant, source, lease))
+    if spec.inputs:
+        (outgoing / "inputs.json").write_text(json.dumps(input_list(spec, lease), indent=1), encoding="utf-8")
+        shutil.copyfile(INPUTS_PATH, outgoing / INPUTS_PATH.name)
     (outgoing / "job.json").write_text(json.dumps(jobfile, indent=1), encoding="utf-8")
     machine.push(outgoing, attempt.key, _Counter())
     return sent.bytes

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from backends.base import Offer
-from backends.units import format_size
+from backends.units import format_size, format_usd
+from orchestrator.planning.gpu_names import is_called
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.plan import Code, Rejection
 from orchestrator.spec.model import JobSpec, ResolvedVariant
@@ -21,26 +22,35 @@ class Candidate:
     order: int
     ram_capacity_bytes: int
 
+    def refused(self, no: No) -> Rejection:
+        """The rejection that ``no`` is for this pair."""
+        return _rejection(self.offer, self.variant, no)
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """All that feasibility depends on besides the pair itself."""
+    """All that feasibility depends on besides the pair itself; no ``backends`` means that any will do."""
 
     spec: JobSpec
     knowledge: Knowledge
     backends: Collection[str]
-    cpu_offers: Collection[str]
 
 
-No = tuple[Code, str] | None
+@dataclass(frozen=True, slots=True)
+class No:
+    """A reason against a pair. ``change`` would lift it; ``gap`` is the share of the need that is lacking."""
+
+    code: Code
+    reason: str
+    change: str = ""
+    gap: float = 1.0
 
 
 def examine(offer: Offer, variant: ResolvedVariant, order: int, question: Question) -> Candidate | Rejection:
     """The candidate, or the first reason against it."""
     for check in _CHECKS:
-        if answer := check(offer, variant, question):
-            code, reason = answer
-            return Rejection(offer.backend, offer.name, variant.name, code, reason)
+        if no := check(offer, variant, question):
+            return _rejection(offer, variant, no)
     return Candidate(offer, variant, order, ram_capacity(offer, variant))
 
 
@@ -51,97 +61,163 @@ def ram_capacity(offer: Offer, variant: ResolvedVariant) -> int:
     return offer.ram_bytes
 
 
-def _asked_for(offer: Offer, _variant: ResolvedVariant, question: Question) -> No:
-    if question.backends and offer.backend not in question.backends:
-        return Code.BACKEND, f"only {', '.join(sorted(question.backends))} was asked for"
+def gpu_unneeded(candidate: Candidate, others: Iterable[Candidate]) -> No | None:
+    """The reason against a GPU for a variant that asks for none, if its backend has as good a machine without one."""
+    if candidate.variant.need.gpu or not candidate.offer.gpu_count:
+        return None
+    for other in others:
+        if _same_without_gpu(candidate, other):
+            price = format_usd(other.offer.micros_per_hour)
+            has = format_size(other.ram_capacity_bytes)
+            return No(Code.GPU_UNNEEDED, f"asks for no GPU; {other.offer.name} gives {has} of RAM for {price}/h")
     return None
 
 
-def _when(offer: Offer, variant: ResolvedVariant, _question: Question) -> No:
+def _same_without_gpu(candidate: Candidate, other: Candidate) -> bool:
+    return (
+        not other.offer.gpu_count
+        and (other.offer.backend, other.variant.name) == (candidate.offer.backend, candidate.variant.name)
+        and other.ram_capacity_bytes >= candidate.ram_capacity_bytes
+        and other.offer.micros_per_hour <= candidate.offer.micros_per_hour
+    )
+
+
+def _rejection(offer: Offer, variant: ResolvedVariant, no: No) -> Rejection:
+    return Rejection(offer.backend, offer.name, variant.name, no.code, no.reason, no.change, no.gap)
+
+
+def _asked_for(offer: Offer, _variant: ResolvedVariant, question: Question) -> No | None:
+    if not question.backends or offer.backend in question.backends:
+        return None
+    asked = ", ".join(sorted(question.backends))
+    return No(Code.BACKEND, f"only {asked} was asked for", f"add --backend {offer.backend}")
+
+
+def _when(offer: Offer, variant: ResolvedVariant, _question: Question) -> No | None:
     reason = variant.allows(offer)
-    return (Code.WHEN, reason) if reason else None
+    return No(Code.WHEN, reason, "add a variant without `when`, which may run anywhere") if reason else None
 
 
-def _gpu(offer: Offer, variant: ResolvedVariant, question: Question) -> No:
+def _gpu(offer: Offer, variant: ResolvedVariant, _question: Question) -> No | None:
     need = variant.need.gpu
     if need is None:
-        if offer.gpu_count and offer.backend in question.cpu_offers:
-            return Code.GPU_UNNEEDED, "the job asks for no GPU; the same backend offers a CPU"
         return None
+    change = "add a backend that has such a GPU, or a variant that needs none"
     if offer.gpu_count < need.count:
         have = f"{offer.gpu_count} x {offer.gpu}" if offer.gpu_count else "no GPU"
-        return Code.GPU, f"needs {need.count} GPU{'s' * (need.count > 1)}; it has {have}"
-    if need.names and not any(name.lower() in (offer.gpu or "").lower() for name in need.names):
-        return Code.GPU, f"needs one of {', '.join(need.names)}; it has {offer.gpu}"
+        return No(Code.GPU, f"needs {need.count} GPU{'s' * (need.count > 1)}; it has {have}", change)
+    if need.names and not any(is_called(offer.gpu or "", name) for name in need.names):
+        wanted = f"one of {', '.join(need.names)}" if len(need.names) > 1 else need.names[0]
+        return No(Code.GPU, f"needs {wanted}; it has {offer.gpu}", change)
     if need.compute_capability and (offer.compute_capability or 0) < need.compute_capability:
         has = offer.compute_capability or "an unknown one"
-        return Code.GPU, f"needs compute capability {need.compute_capability}; {offer.gpu} has {has}"
+        return No(Code.GPU, f"needs compute capability {need.compute_capability}; {offer.gpu} has {has}", change)
     return None
 
 
-def _vram(offer: Offer, variant: ResolvedVariant, _question: Question) -> No:
+def _vram(offer: Offer, variant: ResolvedVariant, _question: Question) -> No | None:
     wanted = variant.need.gpu.vram_bytes if variant.need.gpu else None
-    if wanted is not None and offer.vram_bytes < wanted:
-        return Code.VRAM, f"needs {format_size(wanted)} of VRAM; {offer.gpu} has {format_size(offer.vram_bytes)} usable"
-    return None
+    if wanted is None or wanted <= offer.vram_bytes:
+        return None
+    has = format_size(offer.vram_bytes)
+    return No(
+        Code.VRAM,
+        f"needs {_apart(wanted, offer.vram_bytes)} of VRAM; {offer.gpu} has {has} usable",
+        f"lower needs.gpu.vram to {has}, add a variant that needs less, or add a backend with a bigger GPU",
+        (wanted - offer.vram_bytes) / wanted,
+    )
 
 
-def _ram(offer: Offer, variant: ResolvedVariant, _question: Question) -> No:
+def _ram(offer: Offer, variant: ResolvedVariant, _question: Question) -> No | None:
     wanted = variant.need.ram_bytes
-    if wanted is not None and offer.ram_bytes < wanted:
-        return Code.RAM, f"needs {format_size(wanted)} of RAM; it has {format_size(offer.ram_bytes)}"
-    return None
+    if wanted is None or wanted <= offer.ram_bytes:
+        return None
+    has = format_size(offer.ram_bytes)
+    return No(
+        Code.RAM,
+        f"needs {_apart(wanted, offer.ram_bytes)} of RAM; it has {has}",
+        f"lower needs.ram to {has}, add a variant that needs less, or add a backend with more",
+        (wanted - offer.ram_bytes) / wanted,
+    )
 
 
-def _disk(offer: Offer, variant: ResolvedVariant, _question: Question) -> No:
+def _disk(offer: Offer, variant: ResolvedVariant, _question: Question) -> No | None:
     wanted = variant.need.disk_bytes
-    if wanted is not None and offer.disk_bytes < wanted:
-        return Code.DISK, f"needs {format_size(wanted)} of disk; it has {format_size(offer.disk_bytes)} free"
-    return None
+    if wanted is None or wanted <= offer.disk_bytes:
+        return None
+    lacking = wanted - offer.disk_bytes
+    return No(
+        Code.DISK,
+        f"needs {_apart(wanted, offer.disk_bytes)} of disk; it has {format_size(offer.disk_bytes)} free",
+        f"free {format_size(lacking)} of disk, or lower needs.disk",
+        lacking / wanted,
+    )
 
 
-def _memory_seen(offer: Offer, variant: ResolvedVariant, question: Question) -> No:
-    capacity = ram_capacity(offer, variant)
+def _apart(wanted: int, has: int) -> str:
+    """``wanted`` in words, to the byte where rounding would make it look like ``has``."""
+    return (
+        format_size(wanted) if format_size(wanted) != format_size(has) else f"{wanted:,} B (it lacks {wanted - has:,})"
+    )
+
+
+def _out_of_ram_before(offer: Offer, variant: ResolvedVariant, question: Question) -> No | None:
     seen = question.knowledge.out_of_ram(variant.name)
-    if seen and capacity <= (seen.ram_capacity_bytes or 0):
-        return Code.OOM_SEEN, (
-            f"ran out of RAM with {format_size(seen.ram_capacity_bytes or 0)}{seen.where}; "
-            f"here it would have {format_size(capacity)}"
-        )
-    vram = question.knowledge.out_of_vram(variant.name)
-    if vram and offer.gpu_count and offer.vram_bytes <= (vram.vram_capacity_bytes or 0):
-        return Code.OOM_SEEN, (
-            f"ran out of VRAM with {format_size(vram.vram_capacity_bytes or 0)}{vram.where}; "
-            f"{offer.gpu} has {format_size(offer.vram_bytes)}"
-        )
-    return None
+    capacity = ram_capacity(offer, variant)
+    if seen is None or capacity > (tried := seen.ram_capacity_bytes or 0):
+        return None
+    change = "add a smaller variant, or a backend with more RAM"
+    if offer.ram_bytes > tried:
+        change = f"raise needs.ram above {format_size(tried)} ({offer.name} has {format_size(offer.ram_bytes)})"
+    reason = f"{seen.story}; here it would have {format_size(capacity)} of RAM"
+    return No(Code.OOM_SEEN, reason, change, (tried - capacity) / tried)
 
 
-def _fallback_allowed(_offer: Offer, variant: ResolvedVariant, question: Question) -> No:
-    ran_out = [name for name in (v.name for v in question.spec.variants) if question.knowledge.ran_out(name)]
+def _out_of_vram_before(offer: Offer, variant: ResolvedVariant, question: Question) -> No | None:
+    seen = question.knowledge.out_of_vram(variant.name)
+    if seen is None or not offer.gpu_count or offer.vram_bytes > (tried := seen.vram_capacity_bytes or 0):
+        return None
+    reason = f"{seen.story}; {offer.gpu} has {format_size(offer.vram_bytes)}"
+    change = "add a smaller variant, or a backend with a bigger GPU"
+    return No(Code.OOM_SEEN, reason, change, (tried - offer.vram_bytes) / tried)
+
+
+def _out_of_memory_here(offer: Offer, variant: ResolvedVariant, question: Question) -> No | None:
+    seen = question.knowledge.out_of_memory_at(variant.name, offer.backend, offer.name)
+    return No(Code.OOM_SEEN, f"{seen.story}, on this very offer", "add a smaller variant") if seen else None
+
+
+def _fallback_allowed(_offer: Offer, variant: ResolvedVariant, question: Question) -> No | None:
+    ran_out = [each.name for each in question.spec.variants if question.knowledge.ran_out(each.name)]
     if not ran_out:
         return None
-    allowed = question.spec.on_oom.allow
-    if variant.name in ran_out and "bigger_machine" not in allowed:
-        return Code.NOT_ALLOWED, f"{variant.name} ran out of memory, and on_oom does not allow a bigger machine"
-    if variant.name not in ran_out and "smaller_variant" not in allowed:
-        return Code.NOT_ALLOWED, f"{ran_out[-1]} ran out of memory, and on_oom does not allow another variant"
-    return None
+    again = variant.name in ran_out
+    wanted, words = ("bigger_machine", "a bigger machine") if again else ("smaller_variant", "another variant")
+    if wanted in question.spec.on_oom.allow:
+        return None
+    who = variant.name if again else ran_out[-1]
+    return No(
+        Code.NOT_ALLOWED,
+        f"{who} ran out of memory, and on_oom does not allow {words}",
+        f"add {wanted} to on_oom.allow",
+    )
 
 
-def _available(offer: Offer, _variant: ResolvedVariant, question: Question) -> No:
+def _available(offer: Offer, _variant: ResolvedVariant, question: Question) -> No | None:
     reason = question.knowledge.unavailable(offer.backend, offer.name)
-    return (Code.UNAVAILABLE, reason) if reason else None
+    return No(Code.UNAVAILABLE, reason, "try again later, or add a backend") if reason else None
 
 
-_CHECKS: tuple[Callable[[Offer, ResolvedVariant, Question], No], ...] = (
+_CHECKS: tuple[Callable[[Offer, ResolvedVariant, Question], No | None], ...] = (
     _asked_for,
     _when,
     _gpu,
     _vram,
     _ram,
     _disk,
-    _memory_seen,
+    _out_of_ram_before,
+    _out_of_vram_before,
+    _out_of_memory_here,
     _fallback_allowed,
     _available,
 )

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
+
+from backends.units import format_size
+
+_ENDED = {
+    "oom_host": "ran out of RAM",
+    "oom_gpu": "ran out of VRAM",
+    "killed": "was killed by an unexplained signal",
+    "preempted": "lost its machine to the provider",
+    "lost": "was lost with its machine",
+    "unreachable": "could not reach its machine",
+    "no_capacity": "found no capacity",
+}
+_UNAVAILABLE = {"no_capacity": "it had no capacity", "unreachable": "it never became reachable"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +36,19 @@ class Seen:
     this_job: bool = False
     where: str = ""
 
+    @property
+    def story(self) -> str:
+        """How it ended, in words: ``ran out of RAM with 400 MB in attempt 1``; empty if memory and machine held."""
+        if self.outcome not in _ENDED:
+            return ""
+        capacity = {
+            "oom_host": self.ram_capacity_bytes,
+            "killed": self.ram_capacity_bytes,
+            "oom_gpu": self.vram_capacity_bytes,
+        }.get(self.outcome)
+        size = f" with {format_size(capacity)}" if capacity else ""
+        return f"{_ENDED[self.outcome]}{size}{self.where}"
+
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
@@ -32,9 +59,8 @@ class Knowledge:
 
     def out_of_ram(self, variant: str) -> Seen | None:
         """The attempt that shows the largest RAM known to be too small for ``variant``."""
-        outcomes = {"oom_host", "killed"} if self.killed_counts else {"oom_host"}
         return max(
-            (s for s in self.seen if s.variant == variant and s.outcome in outcomes and s.ram_capacity_bytes),
+            (s for s in self._out_of_memory(variant) if s.outcome != "oom_gpu" and s.ram_capacity_bytes),
             key=lambda s: s.ram_capacity_bytes or 0,
             default=None,
         )
@@ -42,16 +68,22 @@ class Knowledge:
     def out_of_vram(self, variant: str) -> Seen | None:
         """The attempt that shows the largest VRAM known to be too small for ``variant``."""
         return max(
-            (s for s in self.seen if s.variant == variant and s.outcome == "oom_gpu" and s.vram_capacity_bytes),
+            (s for s in self._out_of_memory(variant) if s.outcome == "oom_gpu" and s.vram_capacity_bytes),
             key=lambda s: s.vram_capacity_bytes or 0,
             default=None,
         )
 
+    def out_of_memory_at(self, variant: str, backend: str, offer: str) -> Seen | None:
+        """An attempt in which ``variant`` ran out of memory on that very offer, whose capacity nobody recorded."""
+        for s in self._out_of_memory(variant):
+            capacity = s.vram_capacity_bytes if s.outcome == "oom_gpu" else s.ram_capacity_bytes
+            if (s.backend, s.offer) == (backend, offer) and not capacity:
+                return s
+        return None
+
     def ran_out(self, variant: str) -> bool:
         """Whether ``variant`` ran out of memory in this very job."""
-        return any(
-            s.this_job and s.variant == variant and s.outcome in ("oom_host", "oom_gpu", "killed") for s in self.seen
-        )
+        return any(s.this_job for s in self._out_of_memory(variant))
 
     def last_of_this_job(self) -> Seen | None:
         """How this job's latest attempt ended."""
@@ -63,17 +95,24 @@ class Knowledge:
 
     def run_seconds(self, variant: str, backend: str, offer: str) -> float | None:
         """The median time that ``variant`` took on that offer, in seconds."""
-        times = [
-            s.run_seconds
-            for s in self.successes(variant)
-            if (s.backend, s.offer) == (backend, offer) and s.run_seconds is not None
-        ]
-        return median(times) if times else None
+        return _median_seconds(s for s in self.successes(variant) if (s.backend, s.offer) == (backend, offer))
+
+    def run_seconds_anywhere(self, variant: str) -> float | None:
+        """The median time that ``variant`` took wherever it ran, in seconds."""
+        return _median_seconds(self.successes(variant))
 
     def unavailable(self, backend: str, offer: str) -> str | None:
         """Why that offer cannot be had in this job: it had no capacity or never became reachable."""
         for s in self.seen:
-            if s.this_job and (s.backend, s.offer) == (backend, offer) and s.outcome in ("no_capacity", "unreachable"):
-                words = {"no_capacity": "it had no capacity", "unreachable": "it never became reachable"}
-                return f"{words[s.outcome]} in an earlier attempt of this job"
+            if s.this_job and (s.backend, s.offer) == (backend, offer) and s.outcome in _UNAVAILABLE:
+                return f"{_UNAVAILABLE[s.outcome]}{s.where or ' in an earlier attempt of this job'}"
         return None
+
+    def _out_of_memory(self, variant: str) -> list[Seen]:
+        outcomes = {"oom_host", "oom_gpu"} | ({"killed"} if self.killed_counts else set())
+        return [s for s in self.seen if s.variant == variant and s.outcome in outcomes]
+
+
+def _median_seconds(seen: Iterable[Seen]) -> float | None:
+    times = [s.run_seconds for s in seen if s.run_seconds is not None]
+    return median(times) if times else None

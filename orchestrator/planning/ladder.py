@@ -1,22 +1,23 @@
 """From everything feasible to the ordered ladder, inside the budget.
 
 Candidates are ordered by ``expected dollars + value of time x hours + chance of failing x penalty + lost quality x
-its value``; a priority is a setting of those four weights. Rungs are then taken in that order as long as their
-worst cases together fit in the budget, so that even a ladder on which everything goes wrong is paid for.
+its value``; a priority is a setting of those weights. Rungs are then taken in that order as long as their worst
+cases together fit in the budget, so that even a ladder on which everything goes wrong is paid for.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from backends.base import Offer
-from backends.units import cost_micros, format_duration, format_usd
-from orchestrator.planning.estimate import OVERHEAD_SECONDS, Estimate, estimate
-from orchestrator.planning.feasibility import Candidate, Question, examine
+from backends.units import format_size, format_usd
+from orchestrator.planning.advice import nearest_change
+from orchestrator.planning.estimate import Estimate, estimate
+from orchestrator.planning.feasibility import Candidate, No, Question, examine, gpu_unneeded
 from orchestrator.planning.knowledge import Knowledge, Seen
 from orchestrator.planning.plan import Code, Plan, Priority, Rejection, Rung
+from orchestrator.planning.reservation import Reservation, spread, unaffordable
 from orchestrator.spec.model import JobSpec
 
 
@@ -36,9 +37,6 @@ WEIGHTS = {
     Priority.BALANCED: Weights(hour=5.0, failure=5.0, quality=10.0),
 }
 
-TIME_ALLOWANCE = 4.0
-"""An attempt may take this many times its expected time before its reservation ends."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
@@ -48,11 +46,11 @@ class _Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class _Start:
-    """Where the ladder begins: the first rung's rank, and why it is the first."""
+class _Limits:
+    """What the ladder must keep to: money and number of rungs."""
 
-    rank: int
-    because: str
+    micros: int
+    rungs: int
 
 
 def make_plan(
@@ -67,30 +65,34 @@ def make_plan(
     first_rank: int = 1,
 ) -> Plan:
     """The plan for what is left: ``budget_micros`` and ``attempts_left`` exclude what earlier attempts used up."""
-    candidates, rejected = _sort_out(spec, list(offers), knowledge, backends)
+    candidates, rejected = _sort_out(list(offers), Question(spec, knowledge, frozenset(backends)))
     choices = _ordered(candidates, spec, knowledge, WEIGHTS[priority])
-    limit = spec.limits.attempts if attempts_left is None else attempts_left
-    start = _Start(first_rank, _because(knowledge.last_of_this_job()))
-    ladder, dropped = _climb(choices, spec, budget_micros, limit, start)
-    rejected += dropped
-    return _plan(ladder, rejected, budget_micros)
+    limits = _Limits(max(0, budget_micros), spec.limits.attempts if attempts_left is None else attempts_left)
+    taken, dropped = _climb(choices, spec, limits)
+    spare = limits.micros - sum(reserved.micros for _, reserved in taken)
+    final = spread([reserved for _, reserved in taken], spare)
+    labelled = len({variant.quality for variant in spec.variants}) > 1
+    first = _because(knowledge.last_of_this_job())
+    ladder = [
+        _rung(choice, reserved, first_rank + place, first if place == 0 else _NEXT, labelled=labelled)
+        for place, ((choice, _), reserved) in enumerate(zip(taken, final, strict=True))
+    ]
+    return _plan(ladder, _in_order(rejected + dropped, spec), budget_micros)
 
 
-def _sort_out(
-    spec: JobSpec, offers: Sequence[Offer], knowledge: Knowledge, backends: Collection[str]
-) -> tuple[list[Candidate], list[Rejection]]:
-    cpu_offers = {offer.backend for offer in offers if offer.gpu_count == 0}
-    question = Question(spec, knowledge, frozenset(backends), cpu_offers)
+def _sort_out(offers: Sequence[Offer], question: Question) -> tuple[list[Candidate], list[Rejection]]:
     candidates: list[Candidate] = []
     rejected: list[Rejection] = []
-    for order, name in enumerate(v.name for v in spec.variants):
-        variant = spec.resolved(name)
-        for offer in offers:
-            answer = examine(offer, variant, order, question)
-            if isinstance(answer, Candidate):
-                candidates.append(answer)
+    for order, variant in enumerate(question.spec.resolved(each.name) for each in question.spec.variants):
+        answers = [examine(offer, variant, order, question) for offer in offers]
+        rejected += [answer for answer in answers if isinstance(answer, Rejection)]
+        fitting = [answer for answer in answers if isinstance(answer, Candidate)]
+        without_gpu = sorted((c for c in fitting if not c.offer.gpu_count), key=lambda c: c.offer.name)
+        for candidate in fitting:
+            if no := gpu_unneeded(candidate, without_gpu):
+                rejected.append(candidate.refused(no))
             else:
-                rejected.append(answer)
+                candidates.append(candidate)
     return candidates, rejected
 
 
@@ -113,69 +115,69 @@ def _score(candidate: Candidate, expected: Estimate, weights: Weights) -> float:
     )
 
 
-def _climb(
-    choices: Sequence[_Choice], spec: JobSpec, budget_micros: int, attempts: int, start: _Start
-) -> tuple[list[Rung], list[Rejection]]:
-    ladder: list[Rung] = []
+_Taken = list[tuple[_Choice, Reservation]]
+
+
+def _climb(choices: Sequence[_Choice], spec: JobSpec, limits: _Limits) -> tuple[_Taken, list[Rejection]]:
+    """The rungs that can be had, each with the least that it must reserve; and the rest, with the reason."""
+    taken: _Taken = []
     dropped: list[Rejection] = []
-    left = budget_micros
+    left = limits.micros
     for choice in choices:
-        no = _no_more_headroom(choice, ladder) or _too_many(ladder, attempts)
-        allowed = _allowed_seconds(choice, spec, left)
-        no = no or _unaffordable(choice, allowed, left)
+        offer = choice.candidate.offer
+        no = (
+            _no_more_headroom(choice.candidate, taken)
+            or _too_many(taken, spec, limits)
+            or unaffordable(offer.micros_per_hour, choice.estimate.seconds, left, above=len(taken))
+        )
         if no:
-            offer = choice.candidate.offer
-            dropped.append(Rejection(offer.backend, offer.name, choice.candidate.variant.name, *no))
+            dropped.append(choice.candidate.refused(no))
             continue
-        place = "if the rungs above run out of memory" if ladder else start.because
-        rung = _rung(choice, start.rank + len(ladder), allowed, place)
-        left -= rung.worst_case_micros
-        ladder.append(rung)
-    return ladder, dropped
+        reserved = Reservation.least(offer.micros_per_hour, choice.estimate.seconds, spec.limits.runtime, left)
+        left -= reserved.micros
+        taken.append((choice, reserved))
+    return taken, dropped
 
 
-def _no_more_headroom(choice: _Choice, ladder: Sequence[Rung]) -> tuple[Code, str] | None:
-    candidate = choice.candidate
-    for rung in ladder:
-        if rung.variant != candidate.variant.name:
+def _no_more_headroom(candidate: Candidate, taken: _Taken) -> No | None:
+    """A variant that ran out of memory will do so again on a machine that has no more of it."""
+    for place, (above, _) in enumerate(taken, start=1):
+        other = above.candidate
+        if other.variant.name != candidate.variant.name:
             continue
-        more_ram = candidate.ram_capacity_bytes > rung.ram_capacity_bytes
-        more_vram = candidate.offer.vram_bytes > rung.vram_capacity_bytes
+        more_ram = candidate.ram_capacity_bytes > other.ram_capacity_bytes
+        more_vram = candidate.variant.need.gpu is not None and candidate.offer.vram_bytes > other.offer.vram_bytes
         if not (more_ram or more_vram):
-            return Code.SAME_HEADROOM, f"has no more memory than rung {rung.rank}; tried only if that cannot be had"
+            return No(
+                Code.SAME_HEADROOM,
+                f"has no more memory ({_memory(candidate)}) than {other.offer.backend} {other.offer.name} "
+                f"on the ladder's place {place}; it is tried if that one cannot be had",
+            )
     return None
 
 
-def _too_many(ladder: Sequence[Rung], attempts: int) -> tuple[Code, str] | None:
-    if len(ladder) >= attempts:
-        return Code.ATTEMPTS, f"limits.attempts leaves {attempts} more"
-    return None
+def _memory(candidate: Candidate) -> str:
+    ram = f"{format_size(candidate.ram_capacity_bytes)} of RAM"
+    if candidate.variant.need.gpu is None:
+        return ram
+    return f"{ram}, {format_size(candidate.offer.vram_bytes)} of VRAM"
 
 
-def _allowed_seconds(choice: _Choice, spec: JobSpec, left: int) -> float:
-    """How long the attempt may hold its machine: what the job may take, but never more than the money buys."""
-    rate = choice.candidate.offer.micros_per_hour
-    if rate == 0:
-        return spec.limits.runtime + OVERHEAD_SECONDS
-    wanted = min(spec.limits.runtime, TIME_ALLOWANCE * choice.estimate.seconds) + OVERHEAD_SECONDS
-    # Whole milliseconds, rounded down: the price of the allowed time, rounded up, then never exceeds what is left.
-    return min(wanted, math.floor(left * 3_600_000 / rate) / 1000)
-
-
-def _unaffordable(choice: _Choice, allowed: float, left: int) -> tuple[Code, str] | None:
-    rate = choice.candidate.offer.micros_per_hour
-    if rate == 0 or allowed >= choice.estimate.seconds:
+def _too_many(taken: _Taken, spec: JobSpec, limits: _Limits) -> No | None:
+    if len(taken) < limits.rungs:
         return None
-    return Code.BUDGET, (
-        f"needs about {format_duration(choice.estimate.seconds)} at {format_usd(rate)}/h "
-        f"= {format_usd(choice.estimate.micros)}; {format_usd(left)} is left, which buys {format_duration(allowed)}"
+    made = spec.limits.attempts - max(0, limits.rungs)
+    used = f", of which {made} are made" if made > 0 else ""
+    return No(
+        Code.ATTEMPTS,
+        f"limits.attempts is {spec.limits.attempts}{used}, and better rungs come first",
+        f"raise limits.attempts above {spec.limits.attempts}",
     )
 
 
-def _rung(choice: _Choice, rank: int, allowed: float, place: str) -> Rung:
+def _rung(choice: _Choice, reserved: Reservation, rank: int, place: str, *, labelled: bool) -> Rung:
     candidate, expected = choice.candidate, choice.estimate
     offer, variant = candidate.offer, candidate.variant
-    worst = cost_micros(offer.micros_per_hour, allowed)
     return Rung(
         rank=rank,
         backend=offer.backend,
@@ -185,47 +187,40 @@ def _rung(choice: _Choice, rank: int, allowed: float, place: str) -> Rung:
         quality=variant.quality,
         micros_per_hour=offer.micros_per_hour,
         expected_seconds=expected.seconds,
-        allowed_seconds=allowed,
+        allowed_seconds=reserved.seconds,
         expected_micros=expected.micros,
-        worst_case_micros=worst,
+        worst_case_micros=reserved.micros,
         p_success=expected.p_success,
         ram_capacity_bytes=candidate.ram_capacity_bytes,
         vram_capacity_bytes=offer.vram_bytes,
         ram_cap_bytes=variant.ram_cap_bytes if offer.shared else None,
-        reasons=(f"{place}: {_merits(candidate)}", *expected.basis),
+        reasons=(f"{place}: {_merits(candidate, labelled=labelled)}", *expected.basis),
     )
 
 
-def _merits(candidate: Candidate) -> str:
-    price = candidate.offer.micros_per_hour
+def _merits(candidate: Candidate, *, labelled: bool) -> str:
+    """Price, and quality where the spec says that its variants differ in it."""
+    price, quality = candidate.offer.micros_per_hour, candidate.variant.quality
     cost = "free" if price == 0 else f"{format_usd(price)}/h"
-    quality = candidate.variant.quality
+    if not labelled:
+        return cost
     return f"{'best quality' if quality >= 1 else f'quality {quality:g}'}, {cost}"
 
 
-_ENDED = {
-    "oom_host": "ran out of RAM",
-    "oom_gpu": "ran out of GPU memory",
-    "killed": "was killed without a sign of why",
-    "preempted": "lost its machine to the provider",
-    "lost": "was lost with its machine",
-    "unreachable": "could not reach its machine",
-    "no_capacity": "found no capacity",
-}
+_NEXT = "if the rungs above run out of memory"
 
 
 def _because(last: Seen | None) -> str:
-    if last is None or last.outcome not in _ENDED:
-        return "first choice"
-    size = (
-        f" with {format_size(last.ram_capacity_bytes)}"
-        if last.outcome == "oom_host" and last.ram_capacity_bytes
-        else ""
-    )
-    return f"{last.variant} {_ENDED[last.outcome]}{size}{last.where}, so next"
+    return f"{last.variant} {last.story}, so next" if last and last.story else "first choice"
 
 
-def _plan(ladder: list[Rung], rejected: list[Rejection], budget_micros: int) -> Plan:
+def _in_order(rejected: Iterable[Rejection], spec: JobSpec) -> list[Rejection]:
+    """By variant as the spec lists them, then by name: the same for every order of offers."""
+    order = {variant.name: place for place, variant in enumerate(spec.variants)}
+    return sorted(rejected, key=lambda r: (order[r.variant], r.backend, r.offer))
+
+
+def _plan(ladder: Sequence[Rung], rejected: Sequence[Rejection], budget_micros: int) -> Plan:
     reach, expected = 1.0, 0.0
     for rung in ladder:
         expected += reach * rung.expected_micros
@@ -237,28 +232,5 @@ def _plan(ladder: list[Rung], rejected: list[Rejection], budget_micros: int) -> 
         p_success=1 - reach,
         expected_micros=round(expected),
         worst_case_micros=sum(rung.worst_case_micros for rung in ladder),
-        advice="" if ladder else _advice(rejected),
+        advice="" if ladder else nearest_change(rejected),
     )
-
-
-_NEAREST = (Code.BUDGET, Code.OOM_SEEN, Code.RAM, Code.VRAM, Code.DISK, Code.GPU, Code.WHEN, Code.NOT_ALLOWED)
-_CHANGE = {
-    Code.BUDGET: "Raise --budget, or shorten the job.",
-    Code.OOM_SEEN: "Raise needs.ram (or vram) if a machine has more, or add a smaller variant.",
-    Code.RAM: "Lower needs.ram, or add a backend with more.",
-    Code.VRAM: "Lower needs.gpu.vram, add a variant that needs less, or add a backend with a bigger GPU.",
-    Code.DISK: "Free some disk space or lower needs.disk.",
-    Code.GPU: "Add a backend that has such a GPU, or a variant that needs none.",
-    Code.WHEN: "Add a variant without `when` that runs everywhere.",
-    Code.NOT_ALLOWED: "Allow it under on_oom.allow.",
-}
-
-
-def _advice(rejected: Sequence[Rejection]) -> str:
-    """The nearest change that would make something feasible, in one line."""
-    for code in _NEAREST:
-        for rejection in rejected:
-            if rejection.code == code:
-                where = f"{rejection.variant} on {rejection.backend} {rejection.offer}"
-                return f"Nearest: {where}: {rejection.reason}. {_CHANGE[code]}"
-    return "No backend offers anything: `gpujob backends` says what is set up."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -57,10 +57,6 @@ class Rung:
     ram_cap_bytes: int | None
     reasons: tuple[str, ...]
 
-    def ranked(self, rank: int) -> Rung:
-        """The same rung at another place of the ladder."""
-        return replace(self, rank=rank)
-
     def to_json(self) -> dict[str, Any]:
         """The stable form for ``--json`` (docs/json.md)."""
         return {
@@ -85,13 +81,18 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An offer and variant that will not be tried, with the number that decides it in ``reason``."""
+    """An offer and variant that will not be tried, with the number that decides it in ``reason``.
+
+    ``change`` says what would lift it; ``gap`` is the share of the need that is lacking, 1 where nothing measures it.
+    """
 
     backend: str
     offer: str
     variant: str
     code: Code
     reason: str
+    change: str = ""
+    gap: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
         """The stable form for ``--json``."""
@@ -106,7 +107,11 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The ladder, best first. An empty ladder means that nothing feasible is left; ``advice`` says what would be."""
+    """The ladder, best first. An empty ladder means that nothing feasible is left; ``advice`` says what would be.
+
+    ``worst_case_micros`` is the sum of what the rungs reserve, never more than ``budget_micros``. ``expected_micros``
+    and ``p_success`` take the rungs as independent of one another (docs/planning.md).
+    """
 
     ladder: tuple[Rung, ...]
     rejected: tuple[Rejection, ...]

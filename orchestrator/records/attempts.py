@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, update
-from sqlmodel import col, func, select
+from sqlalchemy import CursorResult, case, update
+from sqlmodel import Session, col, func, select
 
 from backends.base import Lease
 from backends.units import format_usd
@@ -46,13 +46,11 @@ def open_attempt(store: Store, attempt: Attempt, text: str, data: Mapping[str, A
     """Reserve the worst case and write the intent to rent, in one transaction. Raises OverBudget."""
     with store.write() as session:
         job = session.exec(select(Job).where(Job.id == attempt.job_id)).one()
-        spent = session.exec(
-            select(func.coalesce(func.sum(Attempt.cost_micros), 0)).where(Attempt.job_id == attempt.job_id)
-        ).one()
-        if spent + attempt.reserved_micros > job.budget_micros:
+        left = job.budget_micros - _committed_micros(session, attempt.job_id)
+        if attempt.reserved_micros > left:
             raise OverBudget(
                 f"{format_usd(attempt.reserved_micros)} would be reserved, but only "
-                f"{format_usd(job.budget_micros - spent)} of {format_usd(job.budget_micros)} is left"
+                f"{format_usd(max(left, 0))} of {format_usd(job.budget_micros)} is left"
             )
         session.add(attempt)
         session.flush()
@@ -62,6 +60,12 @@ def open_attempt(store: Store, attempt: Attempt, text: str, data: Mapping[str, A
         )
         add_event(session, attempt.job_id, attempt.started_at, "attempt", text, data)
     return attempt_id
+
+
+def _committed_micros(session: Session, job_id: str) -> int:
+    """What ended attempts have cost and what open ones may still cost."""
+    committed = case((col(Attempt.state) == AttemptState.OPEN, Attempt.reserved_micros), else_=Attempt.cost_micros)
+    return int(session.exec(select(func.coalesce(func.sum(committed), 0)).where(Attempt.job_id == job_id)).one())
 
 
 def lease_is_live(store: Store, lease: Lease) -> None:

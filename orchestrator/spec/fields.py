@@ -6,7 +6,7 @@ Each is stored in the form a user would write ("400000000 B"), so a stored spec 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, WithJsonSchema
 
@@ -117,12 +117,12 @@ ComputeCapability = Annotated[
     float, values.number(0, 99), WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 99})
 ]
 Fallback = Annotated[
-    str,
+    Literal["smaller_variant", "bigger_machine"],
     BeforeValidator(values.choice("smaller_variant", "bigger_machine")),
     WithJsonSchema({"enum": ["smaller_variant", "bigger_machine"]}),
 ]
 SigkillPolicy = Annotated[
-    str,
+    Literal["treat_as_oom", "fail"],
     BeforeValidator(values.choice("treat_as_oom", "fail")),
     WithJsonSchema({"enum": ["treat_as_oom", "fail"]}),
 ]
