@@ -83,6 +83,14 @@ class Home:
         """Held by the worker that carries ``job``."""
         return self.locks / f"job-{job}.lock"
 
+    def job_locks(self) -> list[Path]:
+        """The lock files of all jobs that have one."""
+        return list(self.locks.glob("job-*.lock"))
+
+    def job_of_lock(self, path: Path) -> str:
+        """The job whose lock file ``path`` is."""
+        return path.name.removeprefix("job-").removesuffix(".lock")
+
     def source(self, job: str) -> Path:
         """The snapshot of the user's files that every attempt of ``job`` uploads."""
         return self.jobs / job / "source"

@@ -61,6 +61,7 @@ COMPLETE = ".gpujob-complete"
 RESERVE = "reserve"
 STARTED = "started\n"
 PHASES = ("starting", "setup", "running", "ended")
+LOG_NAMES = ("setup", "stdout", "stderr")
 
 Record = Dict[str, Any]
 
@@ -1037,7 +1038,7 @@ class Supervisor:
         self._libc = load_libc()
         room = self._limits.get("log_bytes") or DEFAULT_LOG_BYTES
         self._logs = {
-            name: LogFile(os.path.join(job_dir, name + ".log"), room, secrets.values()) for name in ("stdout", "stderr")
+            name: LogFile(os.path.join(job_dir, name + ".log"), room, secrets.values()) for name in LOG_NAMES
         }
         self._samples = SampleFile(os.path.join(job_dir, "samples.jsonl"), job["sample_every"])
         self._meter = Meter(self._limits)
@@ -1242,7 +1243,7 @@ class Supervisor:
 
     def _explain(self, text: str) -> int:
         """Tell the user in the command's own log; returns the exit code that shells use for it."""
-        self._logs["stderr"].write(("gpujob: %s\n" % text).encode("utf-8", "replace"))
+        self._log_of("stderr").write(("gpujob: %s\n" % text).encode("utf-8", "replace"))
         return 127
 
     def _launch(self, argv: List[str], share: Optional[int]) -> subprocess.Popen[bytes]:
@@ -1262,11 +1263,18 @@ class Supervisor:
         )
 
     def _open_pipes(self, child: subprocess.Popen[bytes]) -> List[Tuple[Any, LogFile]]:
-        pipes: List[Tuple[Any, LogFile]] = [(child.stdout, self._logs["stdout"]), (child.stderr, self._logs["stderr"])]
+        pipes: List[Tuple[Any, LogFile]] = [
+            (child.stdout, self._log_of("stdout")),
+            (child.stderr, self._log_of("stderr")),
+        ]
         for pipe, log in pipes:
             os.set_blocking(pipe.fileno(), False)
             self._selector.register(pipe, selectors.EVENT_READ, lambda pipe=pipe, log=log: self._copy(pipe, log))
         return pipes
+
+    def _log_of(self, stream: str) -> LogFile:
+        """The command's streams have a log each; what setup says is kept apart from both."""
+        return self._logs["setup" if self._record["phase"] == "setup" else stream]
 
     def _copy(self, pipe: Any, log: LogFile) -> None:
         data = os.read(pipe.fileno(), READ_BYTES)

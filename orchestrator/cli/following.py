@@ -76,7 +76,7 @@ class Follower:
             say(dim(f"  {plain(event['data']['why'])}"))
         elif kind == "outcome":
             succeeded = event["data"]["outcome"] == "succeeded"
-            say(f"  {good('✓') if succeeded else bad('✗')} {bold(event['data']['outcome'])}: {text}")
+            say(f"  {good('✓') if succeeded else bad('✗')} {bold(event['data']['outcome'])}: {text.partition(': ')[2]}")
             for line in event["data"]["evidence"]:
                 say(dim(f"      {plain(line)}"))
         else:
@@ -98,9 +98,17 @@ class Follower:
         again = f" (try {row['number']})" if row["number"] > 1 else ""
         took = format_duration(row["seconds"]) if row["seconds"] is not None else ""
         if row["state"] == "done":
-            say(f"    {good('·')} {name:<10}{took:>8}{again}")
+            say(f"    {good('·')} {name:<10}{took:>8}{again}{self._peak() if name == 'execute' else ''}")
         else:
             say(f"    {warned('!')} {name:<10}{took:>8}{again}  {plain(row['error'] or '')}: {row['action']}")
+
+    def _peak(self) -> str:
+        """The RAM that the run used at most, against its cap."""
+        reading = self._reading()
+        if not reading or reading["attempt"] != self._attempt or not (peak := reading.get("peak_ram_bytes")):
+            return ""
+        cap = reading.get("memory_cap_bytes")
+        return f"   peak RAM {format_size(peak)}" + (f" of {format_size(cap)}  {bar(peak / cap)}" if cap else "")
 
     def _show_memory(self) -> None:
         reading = self._reading()

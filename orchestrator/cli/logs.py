@@ -11,7 +11,7 @@ from orchestrator.home import Home
 from orchestrator.records.reading import Reader
 from orchestrator.records.states import JobState
 
-NAMES = ("stdout.log", "stderr.log")
+NAMES = ("setup.log", "stdout.log", "stderr.log")
 TAIL_BYTES = 64 * 1024
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections import Counter
 from typing import Any
 
@@ -34,12 +36,19 @@ def _ladder(plan: dict[str, Any]) -> str:
             format_duration(rung["expected_minutes"] * 60),
             usd(rung["expected_usd"]),
             usd(rung["worst_case_usd"]),
-            "; ".join(rung["reasons"]),
         )
         for rung in plan["ladder"]
     ]
-    headers = ("#", "variant", "where", "chance", "time", "cost", "at worst", "why")
-    return table(headers, rows, right={0, 3, 4, 5, 6}, indent=2)
+    headers = ("#", "variant", "where", "chance", "time", "cost", "at worst")
+    head, *lines = table(headers, rows, right={0, 3, 4, 5, 6}, indent=2).splitlines()
+    reasons = ["; ".join(rung["reasons"]) for rung in plan["ladder"]]
+    return "\n".join([head, *(f"{line}\n{_under(why)}" for line, why in zip(lines, reasons, strict=True))])
+
+
+def _under(text: str) -> str:
+    """A reason below its row, as wide as the terminal allows."""
+    width = max(60, min(110, shutil.get_terminal_size().columns)) - 5
+    return "\n".join(dim(f"     {line}") for line in textwrap.wrap(text, width))
 
 
 def _sums(plan: dict[str, Any]) -> str:

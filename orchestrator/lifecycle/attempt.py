@@ -212,11 +212,12 @@ class AttemptRun:
         folder = self._tools.home.attempt(self._job.id, self._attempt.number)
         record = execution["record"]
         reason = record.get("stop_reason") if record.get("stopped_by") == "request" else None
+        in_setup = record.get("failed_phase") == "setup"
         facts = ExitFacts.from_record(
             record,
             phase=RunPhase(execution["phase"]),
-            stdout_tail=self._redact(log_tail(folder / "stdout.log")),
-            stderr_tail=self._redact(log_tail(folder / "stderr.log")),
+            stdout_tail="" if in_setup else self._redact(log_tail(folder / "stdout.log")),
+            stderr_tail=self._redact(log_tail(folder / ("setup.log" if in_setup else "stderr.log"))),
             cancelled=reason == "cancelled",
             budget_stop=reason == "budget",
             unexplained_sigkill=self._spec.on_oom.unexplained_sigkill,

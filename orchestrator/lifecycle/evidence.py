@@ -115,7 +115,7 @@ class Case:
         subject = "setup" if self.during else "the command"
         code = "" if facts.exit_code is None else f"code {facts.exit_code}"
         end = f"was ended by {signal_name(number)}" if number else f"exited with {code}"
-        notes = f" ({code})" if number and code else ""
+        notes = f" ({code or f'exit -{number}'})" if number else ""
         meaning = _NOT_RUN.get(facts.exit_code or 0)
         said = f"{subject} {end}{notes}" + (f": {meaning}" if meaning else "")
         return (said, self.log.last_line) if self.log.last_line else (said,)

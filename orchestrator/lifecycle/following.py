@@ -9,7 +9,7 @@ from typing import Any
 from backends.base import Machine, RunStatus
 from orchestrator.records.tables import Attempt
 
-LOGS = ("stdout.log", "stderr.log")
+LOGS = ("setup.log", "stdout.log", "stderr.log")
 CHUNK = 1 << 20
 TAIL_BYTES = 64 * 1024
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from backends.base import (
     Backend,
@@ -42,7 +42,7 @@ class _Patient:
         policy = Retrying(
             retry=retry_if_exception_type(Transient),
             stop=stop_after_attempt(CALL_TRIES),
-            wait=wait_exponential_jitter(FIRST_WAIT, LONGEST_WAIT),
+            wait=wait_random_exponential(FIRST_WAIT, LONGEST_WAIT),
             sleep=self._sleep,
             reraise=True,
         )

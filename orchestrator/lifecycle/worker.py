@@ -35,6 +35,9 @@ RETAKE_SECONDS = 1.0
 REAP_SECONDS = 300.0
 """How often it compares what is rented with what is recorded."""
 
+ALL = 1_000_000
+"""More unfinished jobs than there are."""
+
 log = logging.getLogger("gpujob.worker")
 
 
@@ -105,6 +108,7 @@ class Worker:
             now = clock.monotonic()
             if now - reaped >= REAP_SECONDS:
                 self._reap()
+                self._drop_locks()
                 reaped = now
             if watch.changed() or self._harvest() or now - looked >= RETAKE_SECONDS:
                 self._take_up(pool)
@@ -135,8 +139,15 @@ class Worker:
                 carry(self.tools, job)
 
     def _all_elsewhere(self) -> bool:
-        jobs = unfinished_jobs(self.tools.store, 10_000)
+        jobs = unfinished_jobs(self.tools.store, ALL)
         return all(is_held(self.tools.home.job_lock(job)) for job in jobs)
+
+    def _drop_locks(self) -> None:
+        """Remove the lock files of finished jobs whose worker died before it could."""
+        for path in self.tools.home.job_locks():
+            with try_lock(path) as mine:
+                if mine and self.tools.home.job_of_lock(path) not in unfinished_jobs(self.tools.store, ALL):
+                    path.unlink(missing_ok=True)
 
     def _reap(self) -> None:
         try:

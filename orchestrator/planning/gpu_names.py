@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 
-_ANOTHER_MODEL = frozenset({"ti", "super", "laptop", "mobile", "max", "ada", "pro", "d", "mig", "nvl"})
-"""Words after which a name means another chip: an RTX 4090 Laptop GPU is not an RTX 4090."""
+_ANOTHER_MODEL = ("ti", "super", "laptop", "mobile", "max", "ada", "pro", "mig")
+"""Words that make another GPU of a name: an RTX 4090 Laptop GPU is not an RTX 4090."""
 
 
 def is_called(gpu: str, name: str) -> bool:
@@ -15,9 +14,9 @@ def is_called(gpu: str, name: str) -> bool:
     Whole words count, so ``A100`` is not an A1000 and ``T4`` not a T4G; ``rtx4090`` and ``RTX 4090`` are the same.
     """
     has, wanted = _words(gpu), _words(name)
-    joined = {a + b for a, b in pairwise(has)}
-    asked = set(wanted) | {a + b for a, b in pairwise(wanted)}
-    return bool(wanted) and set(wanted) <= {*has, *joined} and not (_ANOTHER_MODEL & set(has)) - asked
+    runs = {"".join(has[start:end]) for end in range(1, len(has) + 1) for start in range(end)}
+    another = any(word in has and word not in "".join(wanted) for word in _ANOTHER_MODEL)
+    return bool(wanted) and set(wanted) <= runs and not another
 
 
 def _words(text: str) -> list[str]:

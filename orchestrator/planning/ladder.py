@@ -101,9 +101,15 @@ def _ordered(candidates: Iterable[Candidate], spec: JobSpec, knowledge: Knowledg
     for candidate in candidates:
         expected = estimate(candidate, spec, knowledge)
         choices.append(_Choice(candidate, expected, _score(candidate, expected, weights)))
-    return sorted(
-        choices, key=lambda c: (c.score, c.candidate.order, c.candidate.offer.backend, c.candidate.offer.name)
-    )
+    return sorted(choices, key=_place)
+
+
+def _place(choice: _Choice) -> tuple[float, int, int, int, str, str]:
+    """By score; among equals the variant listed first, then the machine with more memory, then its name."""
+    candidate = choice.candidate
+    offer = candidate.offer
+    memory = (-candidate.ram_capacity_bytes, -offer.vram_bytes)
+    return (choice.score, candidate.order, *memory, offer.backend, offer.name)
 
 
 def _score(candidate: Candidate, expected: Estimate, weights: Weights) -> float:
@@ -141,7 +147,7 @@ def _climb(choices: Sequence[_Choice], spec: JobSpec, limits: _Limits) -> tuple[
 
 def _no_more_headroom(candidate: Candidate, taken: _Taken) -> No | None:
     """A variant that ran out of memory will do so again on a machine that has no more of it."""
-    for place, (above, _) in enumerate(taken, start=1):
+    for above, _ in taken:
         other = above.candidate
         if other.variant.name != candidate.variant.name:
             continue
@@ -150,8 +156,8 @@ def _no_more_headroom(candidate: Candidate, taken: _Taken) -> No | None:
         if not (more_ram or more_vram):
             return No(
                 Code.SAME_HEADROOM,
-                f"has no more memory ({_memory(candidate)}) than {other.offer.backend} {other.offer.name} "
-                f"on the ladder's place {place}; it is tried if that one cannot be had",
+                f"has no more memory ({_memory(candidate)}) than {other.offer.backend} {other.offer.name}, which is "
+                "on the ladder; it is tried if that one cannot be had",
             )
     return None
 
@@ -167,10 +173,11 @@ def _too_many(taken: _Taken, spec: JobSpec, limits: _Limits) -> No | None:
     if len(taken) < limits.rungs:
         return None
     made = spec.limits.attempts - max(0, limits.rungs)
-    used = f", of which {made} are made" if made > 0 else ""
+    used = f", of which {made} {'is' if made == 1 else 'are'} used up" if made > 0 else ""
+    better = ", and better rungs come first" if taken else ""
     return No(
         Code.ATTEMPTS,
-        f"limits.attempts is {spec.limits.attempts}{used}, and better rungs come first",
+        f"limits.attempts is {spec.limits.attempts}{used}{better}",
         f"raise limits.attempts above {spec.limits.attempts}",
     )
 

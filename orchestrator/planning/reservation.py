@@ -41,15 +41,16 @@ class Reservation:
 
         Where time costs nothing the run may take all of ``runtime`` at once.
         """
-        full = runtime if micros_per_hour == 0 else min(runtime, FULL_ALLOWANCE * expected)
-        start = cls(micros_per_hour, expected + OVERHEAD_SECONDS, full + OVERHEAD_SECONDS)
-        wanted = full if micros_per_hour == 0 else min(runtime, LEAST_ALLOWANCE * expected)
-        return start.grown(wanted + OVERHEAD_SECONDS, left - start.micros)
+        if micros_per_hour == 0:
+            return cls(0, runtime + OVERHEAD_SECONDS, runtime + OVERHEAD_SECONDS)
+        full = min(runtime, FULL_ALLOWANCE * expected) + OVERHEAD_SECONDS
+        start = cls(micros_per_hour, expected + OVERHEAD_SECONDS, full)
+        return start.grown(min(runtime, LEAST_ALLOWANCE * expected) + OVERHEAD_SECONDS, left - start.micros)
 
     def grown(self, seconds: float, spare: int) -> Reservation:
         """The same up to ``seconds``, as far as ``spare`` micro-dollars more can pay for it."""
         if self.micros_per_hour == 0:
-            return Reservation(0, seconds, self.full_seconds)
+            return self
         # Whole milliseconds, rounded down: their price, rounded up, is then never more than the money there is.
         payable = (self.micros + spare) * 3_600_000 // self.micros_per_hour / 1000
         return Reservation(self.micros_per_hour, max(self.seconds, min(seconds, payable)), self.full_seconds)

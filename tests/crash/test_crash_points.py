@@ -26,11 +26,12 @@ SUCCEEDS = {
     " cksum < input > results/sum; echo half > checkpoints/state; echo done",
     "results": ["results/"],
     "checkpoints": ["checkpoints/"],
+    "secrets": ["CRASH_SECRET"],
     "limits": {"runtime": "1m"},
 }
 
 FALLS_BACK = {
-    "run": "echo $GPUJOB_RUN >> $RUNS; mkdir -p results checkpoints; {command}",
+    "run": "echo $GPUJOB_RUN >> $RUNS; mkdir -p results checkpoints; sh -c {command}",
     "results": ["results/"],
     "checkpoints": ["checkpoints/"],
     "needs": {"gpu": "none", "ram": "60 MB"},
@@ -52,6 +53,11 @@ WAITS = {
 }
 
 Crash = Callable[[Place, Zygote, int], bool]
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRASH_SECRET", "a value that is gone at the end")
 
 
 def sweep_all(folder: Path, crash: Crash, capsys: pytest.CaptureFixture[str], name: str) -> None:
@@ -113,7 +119,7 @@ def test_a_succeeding_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         assert place.runs() == [f"{job}-a1"]
         results = place.results(job, 1)
         assert results["results/deep/copy"] == INPUT
-        assert results["results/sum"] == b"2086720390 16384\n" or results["results/sum"].endswith(b" 16384\n")
+        assert results["results/sum"].endswith(b" 16384\n")
         assert sorted(results) == ["results/deep/copy", "results/sum"]
         assert (place.home.checkpoints(job, 1) / "checkpoints/state").read_bytes() == b"half\n"
         assert place.attempts(job)[0]["cost_micros"] > 0

@@ -36,7 +36,7 @@ def test_the_command_runs_in_the_environment(job: Job, environment: Path) -> Non
     where = "import sys; print(sys.prefix)"
     record = job.run(f'python -c "{where}"; echo $VIRTUAL_ENV', setup=setup(environment, f'python -c "{where}"'))
     assert record["exit_code"] == 0
-    assert job.log().split() == [str(environment)] * 3
+    assert (job.log("setup") + job.log()).split() == [str(environment)] * 3
     assert record["setup_seconds"] > 0
     assert (environment / runner.COMPLETE).exists()
 
@@ -95,7 +95,7 @@ def test_setup_that_fails_is_told_apart(job: Job, environment: Path, python: str
     record = job.run("touch ran", setup=setup(environment, "echo no such package >&2; exit 3", python))
     assert (record["failed_phase"], record["exit_code"]) == ("setup", 3)
     assert record["command_started_at"] is None
-    assert "no such package" in job.log("stderr")
+    assert "no such package" in job.log("setup")
     assert not (job.work / "ran").exists()
     assert not (environment / runner.COMPLETE).exists()
 
@@ -113,17 +113,17 @@ def test_setup_is_never_idle(job: Job) -> None:
 
 def test_secrets_in_setup_are_replaced(job: Job) -> None:
     job.run("true", setup=setup(None, "echo index $TOKEN"), secrets={"TOKEN": "canary-55"}, secret_names=["TOKEN"])
-    assert job.log() == "index ***\n"
+    assert job.log("setup") == "index ***\n"
 
 
 def test_a_missing_python_is_explained(job: Job, environment: Path) -> None:
     record = job.run("true", setup=setup(environment, "true", python="/no/such/python"))
     assert (record["failed_phase"], record["exit_code"]) == ("setup", 127)
-    assert "/no/such/python cannot be started" in job.log("stderr")
+    assert "/no/such/python cannot be started" in job.log("setup")
 
 
 def test_an_environment_that_cannot_be_made_is_explained(job: Job, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     record = job.run("true", setup=setup(tmp_path / "file" / "env", "true"))
     assert (record["failed_phase"], record["exit_code"]) == ("setup", 127)
-    assert "environment of the job cannot be made" in job.log("stderr")
+    assert "environment of the job cannot be made" in job.log("setup")
