@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from crash_kit import NEVER, Place, Zygote, check_whole, eventually, interrupted_by
 
-SIDE_BY_SIDE = 2
+SIDE_BY_SIDE = 4
 """Crash runs under way at once; they share nothing."""
 
 INPUT = bytes(range(256)) * 64
@@ -60,7 +60,7 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRASH_SECRET", "a value that is gone at the end")
 
 
-def sweep_all(folder: Path, crash: Crash, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def sweep_all(folder: Path, crash: Crash, told: Callable[[str, object], None]) -> None:
     """Raise N until ``crash(place, zygote, N)`` says that the worker was not killed."""
     done = threading.Event()
     numbers = iter(range(1, NEVER))
@@ -87,8 +87,7 @@ def sweep_all(folder: Path, crash: Crash, capsys: pytest.CaptureFixture[str], na
         each.result()
     assert sorted(reached) == list(range(1, len(reached) + 1))
     assert len(reached) > 20
-    with capsys.disabled():
-        print(f"\n{name}: killed at {len(reached)} points, {len(reached)} recovered, 0 doubled, 0 left over")
+    told("crash_points", len(reached))
 
 
 def crash_and_recover(place: Place, zygote: Zygote, number: int) -> bool:
@@ -109,7 +108,7 @@ def check_record_of_crash(place: Place, job: str, number: int) -> None:
     assert saved == 2 * len(place.attempts(job)), "each lease is begun once and ended once"
 
 
-def test_a_succeeding_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_succeeding_job(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     def crash(place: Place, zygote: Zygote, number: int) -> bool:
         place.price("0.50")
         job = place.submit(SUCCEEDS, {"input": INPUT})
@@ -128,10 +127,10 @@ def test_a_succeeding_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
             check_record_of_crash(place, job, number)
         return crashed
 
-    sweep_all(tmp_path, crash, capsys, "a succeeding job")
+    sweep_all(tmp_path, crash, record_property)
 
 
-def test_a_job_killed_for_memory_that_falls_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_killed_for_memory_that_falls_back(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     def crash(place: Place, zygote: Zygote, number: int) -> bool:
         job = place.submit(FALLS_BACK)
         crashed = crash_and_recover(place, zygote, number)
@@ -145,10 +144,10 @@ def test_a_job_killed_for_memory_that_falls_back(tmp_path: Path, capsys: pytest.
             check_record_of_crash(place, job, number)
         return crashed
 
-    sweep_all(tmp_path, crash, capsys, "killed for memory, then the next variant")
+    sweep_all(tmp_path, crash, record_property)
 
 
-def test_a_cancelled_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cancelled_job(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     def crash(place: Place, zygote: Zygote, number: int) -> bool:
         job = place.submit(WAITS)
         with ThreadPoolExecutor(1) as pool:
@@ -167,7 +166,7 @@ def test_a_cancelled_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         check_whole(place, job)
         return status != 0
 
-    sweep_all(tmp_path, crash, capsys, "a cancelled job")
+    sweep_all(tmp_path, crash, record_property)
 
 
 def cancel_while_it_runs(place: Place, job: str, died: threading.Event) -> None:

@@ -22,14 +22,14 @@ FURTHER_RUNG_KEYS = {"quality", "allowed_minutes", "ram_capacity_bytes", "vram_c
 
 
 class TestOrder:
-    """Each priority picks another first rung of the same four."""
+    """What comes first, and what does not come at all."""
 
     spec = job(
         {"name": "full", "needs": {"ram": "16 GB"}},
         {"name": "rough", "needs": {"ram": "8 GB"}, "quality": 0.9},
         duration=HOUR,
     )
-    offers = (machine("slow", usd="0.2"), machine("quick", usd="4"), machine("home", "local", usd="1.5"))
+    offers = (machine("slow", usd="0.2"), machine("quick", usd="9"), machine("home", "local", usd="1.5"))
     known = (
         seen("full", "succeeded", "slow", this_job=False, run_seconds=7200.0, ram=16),
         seen("full", "succeeded", "quick", this_job=False, run_seconds=600.0, ram=16),
@@ -39,7 +39,7 @@ class TestOrder:
     @pytest.mark.parametrize(
         ("priority", "first"),
         [
-            (Priority.COST, ("rough", "slow")),  # 20 cents and half an hour's worth less outweigh a tenth of quality
+            (Priority.COST, ("rough", "slow")),
             (Priority.SPEED, ("full", "quick")),
             (Priority.BALANCED, ("full", "quick")),
         ],
@@ -183,7 +183,7 @@ class TestMoney:
         made = plan(self.spec, machine("m", usd="1"), machine("n", usd="1.01", ram=32), budget="4")
         assert rungs(made) == [("a", "m"), ("a", "n")]
         first, second = made.ladder
-        assert first.allowed_seconds == 2 * 3600 + OVERHEAD_SECONDS
+        assert first.allowed_seconds == pytest.approx(2 * 3600 + OVERHEAD_SECONDS, abs=0.01)
         assert second.allowed_seconds > 3600 + OVERHEAD_SECONDS
         assert made.worst_case_micros <= 4 * USD
 
