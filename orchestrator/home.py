@@ -70,6 +70,11 @@ class Home:
         return self.root / "local"
 
     @property
+    def catalog(self) -> Path:
+        """The user's own price tables, one CSV file per day on which there was a newer one."""
+        return self.root / "catalog"
+
+    @property
     def worker_log(self) -> Path:
         """What background workers say."""
         return self.root / "worker.log"

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator import __version__
+from orchestrator.cli.catalog_commands import catalog_app, offers
 from orchestrator.cli.failing import guarded
+from orchestrator.cli.history_commands import history_app
 from orchestrator.cli.options import (
     BackendOption,
     BudgetOption,
@@ -40,6 +42,8 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Settings of this computer.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
+app.add_typer(catalog_app, name="catalog")
+app.add_typer(history_app, name="history")
 
 
 def _version(wanted: bool) -> None:
@@ -321,6 +325,9 @@ def worker(
     from orchestrator.cli.running import run_worker
 
     raise typer.Exit(run_worker(Home.locate(), background=background, until_idle=until_idle))
+
+
+app.command()(offers)
 
 
 @config_app.command("set")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backends.units import parse_duration, parse_usd
+from backends.units import parse_duration, parse_size, parse_usd
 from orchestrator.planning.plan import Priority
 
 if TYPE_CHECKING:
@@ -32,6 +32,14 @@ def _checked(text: str, parse: Callable[[str], object]) -> str:
     return text
 
 
+def _size(text: str | None) -> str | None:
+    return None if text is None else _checked(text, parse_size)
+
+
+def _money(text: str | None) -> str | None:
+    return None if text is None else _checked(text, parse_usd)
+
+
 def _params(texts: list[str] | None) -> list[str] | None:
     for text in texts or ():
         if "=" not in text:
@@ -50,6 +58,12 @@ BackendOption = Annotated[
 ]
 MaxRuntimeOption = Annotated[
     str | None, typer.Option(metavar="TIME", callback=_duration, help="End a run after this long, such as 2h.")
+]
+SizeOption = Annotated[
+    str | None, typer.Option("--min-vram", metavar="SIZE", callback=_size, help="VRAM per GPU, such as 24GB.")
+]
+PriceOption = Annotated[
+    str | None, typer.Option("--max-price", metavar="USD", callback=_money, help="Dollars per hour, at most.")
 ]
 ParamOption = Annotated[
     list[str] | None,

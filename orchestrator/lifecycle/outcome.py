@@ -72,7 +72,8 @@ class Verdict:
     """The outcome, why, and what it teaches about the need.
 
     ``signal`` is the one that ended the command, also behind an exit code such as 137. ``observed_ram_bytes``
-    and ``observed_vram_bytes`` are lower bounds on the need: what was used, or what was not enough.
+    and ``observed_vram_bytes`` are lower bounds on the need: what was used, or what was not enough. ``ram_above_bytes``
+    and ``vram_above_bytes`` are there only if the run was out of that memory: they were not enough.
     """
 
     outcome: Outcome
@@ -82,6 +83,8 @@ class Verdict:
     signal: int | None = None
     observed_ram_bytes: int | None = None
     observed_vram_bytes: int | None = None
+    ram_above_bytes: int | None = None
+    vram_above_bytes: int | None = None
 
 
 def classify(facts: ExitFacts) -> Verdict:
@@ -96,6 +99,8 @@ def classify(facts: ExitFacts) -> Verdict:
         signal=facts.death_signal,
         observed_ram_bytes=ruling.ram_above or case.peak_ram,
         observed_vram_bytes=ruling.vram_above or case.peak_vram,
+        ram_above_bytes=ruling.ram_above,
+        vram_above_bytes=ruling.vram_above,
     )
 
 

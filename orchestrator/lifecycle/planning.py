@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from backends.base import Offer
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.planning.knowledge import Knowledge, Seen
-from orchestrator.records.attempts import observations_of
+from orchestrator.records.observations import observations_of
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Attempt, Observation
 from orchestrator.spec.model import JobSpec

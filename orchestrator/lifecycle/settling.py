@@ -11,6 +11,7 @@ from sqlmodel import select
 from backends.units import cost_micros
 from orchestrator.lifecycle.outcome import Verdict
 from orchestrator.records.attempts import Ending
+from orchestrator.records.sharing import identified
 from orchestrator.records.states import StepState
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Attempt, Job, Observation, Step
@@ -53,22 +54,31 @@ def _runner_record(store: Store, attempt: Attempt) -> Mapping[str, Any]:
 def _observation(
     job: Job, spec: JobSpec, attempt: Attempt, verdict: Verdict, record: Mapping[str, Any], at: str
 ) -> Observation:
-    return Observation(
-        attempt_id=cast("int", attempt.id),
-        name=spec.name,
-        variant=attempt.variant,
-        spec_digest=str(json.loads(job.options)["digest"]),
-        backend=attempt.backend,
-        offer=attempt.offer,
-        gpu=attempt.gpu,
-        outcome=verdict.outcome.value,
-        peak_ram_bytes=record.get("peak_ram_bytes"),
-        peak_vram_bytes=record.get("peak_vram_bytes"),
-        ram_capacity_bytes=attempt.ram_cap_bytes or record.get("ram_total_bytes"),
-        vram_capacity_bytes=record.get("vram_total_bytes"),
-        setup_seconds=record.get("setup_seconds"),
-        run_seconds=record.get("run_seconds"),
-        at=at,
+    total, before = record.get("vram_total_bytes"), record.get("vram_used_before_bytes")
+    return identified(
+        Observation(
+            attempt_id=cast("int", attempt.id),
+            name=spec.name,
+            variant=attempt.variant,
+            spec_digest=str(json.loads(job.options)["digest"]),
+            backend=attempt.backend,
+            offer=attempt.offer,
+            gpu=attempt.gpu,
+            outcome=verdict.outcome.value,
+            peak_ram_bytes=record.get("peak_ram_bytes"),
+            load_ram_bytes=record.get("load_ram_bytes"),
+            peak_vram_bytes=record.get("peak_vram_bytes"),
+            device_vram_bytes=record.get("device_vram_bytes"),
+            ram_above_bytes=verdict.ram_above_bytes,
+            vram_above_bytes=verdict.vram_above_bytes,
+            ram_capacity_bytes=attempt.ram_cap_bytes or record.get("ram_total_bytes"),
+            vram_capacity_bytes=total,
+            vram_usable_bytes=None if total is None or before is None else total - before,
+            setup_seconds=record.get("setup_seconds"),
+            run_seconds=record.get("run_seconds"),
+            versions=json.dumps(record.get("versions") or {}, sort_keys=True),
+            at=at,
+        )
     )
 
 

@@ -152,10 +152,3 @@ def spent_micros(store: Store, job_id: str) -> int:
             select(func.coalesce(func.sum(Attempt.cost_micros), 0)).where(Attempt.job_id == job_id)
         ).one()
     return int(total)
-
-
-def observations_of(store: Store, name: str, digest: str) -> list[Observation]:
-    """What attempts of jobs with this name and this very spec and files have taught, oldest first."""
-    with store.read() as session:
-        query = select(Observation).where(Observation.name == name, Observation.spec_digest == digest)
-        return list(session.exec(query.order_by(col(Observation.id).desc()).limit(200)))[::-1]

@@ -151,24 +151,43 @@ class Event(SQLModel, table=True):
 
 
 class Observation(SQLModel, table=True):
-    """What an ended attempt taught: peaks, times, and for an OOM the capacity that was too small."""
+    """What an ended attempt taught, here or at somebody who shared it: ``attempt_id`` is None for the latter.
+
+    ``*_above_bytes``: the run was out of that memory, and needed more than so much. ``predicted_*`` is what the
+    formulas said before calibration, ``family`` what they took the job for.
+    """
 
     __tablename__: ClassVar[str] = "observation"
-    __table_args__ = (UniqueConstraint("attempt_id"), Index("observation_by_job", "name", "variant"))
+    __table_args__ = (
+        UniqueConstraint("attempt_id"),
+        UniqueConstraint("content_id"),
+        Index("observation_by_job", "name", "variant"),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
-    attempt_id: int = Field(foreign_key="attempt.id")
+    attempt_id: int | None = Field(default=None, foreign_key="attempt.id")
+    content_id: str = ""
     name: str
     variant: str
     spec_digest: str
+    family: str = ""
     backend: str
     offer: str
     gpu: str | None = None
     outcome: str
     peak_ram_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    load_ram_bytes: int | None = Field(default=None, sa_type=BigInteger)
     peak_vram_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    device_vram_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    ram_above_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    vram_above_bytes: int | None = Field(default=None, sa_type=BigInteger)
     ram_capacity_bytes: int | None = Field(default=None, sa_type=BigInteger)
     vram_capacity_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    vram_usable_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    predicted_ram_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    predicted_vram_bytes: int | None = Field(default=None, sa_type=BigInteger)
     setup_seconds: float | None = None
     run_seconds: float | None = None
+    step_seconds: float | None = None
+    versions: str = Field(default="{}", sa_type=Text)
     at: str

@@ -130,7 +130,9 @@ def test_a_succeeding_job(tmp_path: Path, record_property: Callable[[str, object
     sweep_all(tmp_path, crash, record_property)
 
 
-def test_a_job_killed_for_memory_that_falls_back(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_a_job_killed_for_memory_that_falls_back(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     def crash(place: Place, zygote: Zygote, number: int) -> bool:
         job = place.submit(FALLS_BACK)
         crashed = crash_and_recover(place, zygote, number)
