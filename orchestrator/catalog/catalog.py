@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from orchestrator.catalog.gpus import bundled_gpus
-from orchestrator.catalog.offers import BUNDLED_OFFERS, PricedOffer, load_offers
+from orchestrator.catalog.offers import BUNDLED_OFFERS, PricedOffer, load_offers, parse_offers
 
 _NAME = re.compile(r"offers-(\d{4}-\d{2}-\d{2})\.csv")
 
@@ -36,16 +36,16 @@ def load_catalog(folder: Path) -> Catalog:
     return Catalog((*own, *kept), day, path)
 
 
-def install(folder: Path, table: bytes, today: date) -> tuple[Path, int]:
-    """Put a checked table in force as that of ``today``: its path and number of rows. Raises CatalogError."""
+def install(folder: Path, name: str, content: bytes, today: date) -> tuple[Path, int]:
+    """Put a table in force as that of ``today``, if every row is right: its path and number of rows.
+
+    Raises CatalogError, which calls the table ``name``; then the prices in force stay as they are.
+    """
+    count = len(parse_offers(name, content, bundled_gpus()))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft, path = folder / "offers.draft.csv", folder / f"offers-{today.isoformat()}.csv"
-    draft.write_bytes(table)
-    try:
-        count = len(load_offers(draft, bundled_gpus()))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    draft, path = folder / "offers.draft", folder / f"offers-{today.isoformat()}.csv"
+    draft.write_bytes(content)
+    draft.replace(path)
     return path, count
 
 

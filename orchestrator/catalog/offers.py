@@ -10,7 +10,7 @@ from typing import Any
 
 from backends.units import decimal_usd, parse_usd
 from orchestrator.catalog.gpus import GB, GpuFacts, GpuTable
-from orchestrator.catalog.rows import Row, read_rows
+from orchestrator.catalog.rows import Row, parse_rows, read_rows
 
 BUNDLED_OFFERS = Path(__file__).with_name("offers.csv")
 
@@ -90,6 +90,11 @@ class PricedOffer:
 def load_offers(path: Path, gpus: GpuTable) -> list[PricedOffer]:
     """The table in a CSV file, every row checked against ``gpus``. Raises CatalogError."""
     return read_rows(path, _COLUMNS, lambda row: _offer(row, gpus))
+
+
+def parse_offers(name: str, content: bytes, gpus: GpuTable) -> list[PricedOffer]:
+    """The same for a table that was read already; ``name`` is what errors call it."""
+    return parse_rows(name, content, _COLUMNS, lambda row: _offer(row, gpus))
 
 
 def _offer(row: Row, gpus: GpuTable) -> PricedOffer:

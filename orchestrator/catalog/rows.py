@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,21 +65,24 @@ class Row:
 def read_rows(path: Path, columns: Collection[str], make: Callable[[Row], T]) -> list[T]:
     """What ``make`` makes of each row of the CSV file. Raises CatalogError at the first one that is wrong."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(_made(path, csv.DictReader(file, strict=True), columns, make))
-    except UnicodeDecodeError as error:
-        raise CatalogError(f"{path}: not a UTF-8 text file ({error.reason}). Save the table as CSV in UTF-8.") from None
+        content = path.read_bytes()
     except OSError as error:
         raise CatalogError(f"{path}: {error.strerror}.") from None
+    return parse_rows(str(path), content, columns, make)
 
 
-def _made(path: Path, reader: csv.DictReader[str], columns: Collection[str], make: Callable[[Row], T]) -> Iterator[T]:
+def parse_rows(name: str, content: bytes, columns: Collection[str], make: Callable[[Row], T]) -> list[T]:
+    """The same for a table that was read already; ``name`` is what errors call it."""
+    try:
+        lines = content.decode("utf-8-sig").splitlines(keepends=True)  # spreadsheets write a byte order mark
+    except UnicodeDecodeError as error:
+        raise CatalogError(f"{name}: not UTF-8 text ({error.reason}). Save the table as CSV in UTF-8.") from None
+    reader = csv.DictReader(lines, strict=True)
     try:
         _check_header(reader.fieldnames or (), columns)
-        for cells in reader:
-            yield make(_row(cells))
+        return [make(_row(cells)) for cells in reader]
     except (ValueError, csv.Error) as error:
-        raise CatalogError(f"{path}, line {reader.line_num}: {error}. Correct the line, or remove it.") from None
+        raise CatalogError(f"{name}, line {reader.line_num}: {error}. Correct the line, or remove it.") from None
 
 
 def _check_header(found: Collection[str], columns: Collection[str]) -> None:

@@ -135,7 +135,7 @@ def refresh(home: Home, source: str | None) -> int:
             "Where from? Name a CSV file or a URL, or set one for good: gpujob config set catalog.url https://..."
         )
     content = fetch_table(source) if "://" in source else _read(Path(source))
-    path, count = install(home.catalog, content, _today())
+    path, count = install(home.catalog, source, content, _today())
     say(f"{good('✓')} {count} prices from {source} are in force ({path}).")
     return 0
 
