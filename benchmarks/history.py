@@ -33,7 +33,6 @@ def commands(spec: Path, newest: str) -> dict[str, list[str]]:
         **report,
         "report --since (a month)": ["report", "--since", "2026-10-20"],
         "plan SPEC": ["plan", str(spec), "--budget", "1"],
-        "submit SPEC --detach": ["submit", str(spec), "--budget", "1", "--detach"],
     }
 
 

@@ -36,6 +36,7 @@ def write_past(path: Path, count: int, spec: str, options: str, plan: str) -> No
     Store(path).close()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("PRAGMA cache_size=-500000")
         connection.execute("BEGIN")
         for first in range(0, count, 1000):
             numbers = range(first, min(count, first + 1000))

@@ -52,6 +52,8 @@ WAITS = {
     "limits": {"runtime": "2m"},
 }
 
+pytestmark = pytest.mark.timeout(900)
+
 Told = Callable[[str, object], None]
 Crash = Callable[[Place, Zygote, int], bool]
 

@@ -18,6 +18,8 @@ from orchestrator.reports.jobs import job_detail, job_list
 JOB, ATTEMPT, STEP = "noop-abcde", 1, 1
 AT = "2026-11-01T00:00:00.000000Z"
 
+TABLES = frozenset({"job", "attempt", "charge"})
+
 
 class Remembering(Reader):
     """A Reader that remembers what it was asked."""
@@ -93,6 +95,5 @@ def test_the_newest_jobs_are_taken_from_the_end_of_an_index(journal: Path) -> No
 def test_a_report_reads_the_charges_once(journal: Path, by: By) -> None:
     """Everything ever charged is summed, so all charges are read, once; what they belong to is searched."""
     steps = plans(journal, lambda reader: cost_report(reader, by))
-    tables = [step for step in steps if step.startswith("SCAN") and step not in ("SCAN line", "SCAN (subquery-3)")]
-    assert tables == ["SCAN charge"]
+    assert [step for step in steps if step.startswith("SCAN") and step.split()[1] in TABLES] == ["SCAN charge"]
     assert [step for step in steps if step.startswith("SEARCH attempt")]
