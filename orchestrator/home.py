@@ -84,6 +84,11 @@ class Home:
         """Held, shared, by every worker that is alive."""
         return self.locks / "worker.lock"
 
+    @property
+    def worker_start_lock(self) -> Path:
+        """Held by a background worker from its start until it is alive."""
+        return self.locks / "worker.starting"
+
     def job_lock(self, job: str) -> Path:
         """Held by the worker that carries ``job``."""
         return self.locks / f"job-{job}.lock"

@@ -1,4 +1,4 @@
-"""Commands that look and change nothing: validate, backends, doctor, settings; and ``init``."""
+"""Commands that look and change nothing: validate, backends, doctor; and ``init``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import Any
 from backends.base import BackendError
 from backends.units import format_size
 from orchestrator.cli.doctor import doctor_text, examine, specs_near
-from orchestrator.cli.screen import bad, good, plain, say, say_json, table
-from orchestrator.cli.submitting import overrides_from
-from orchestrator.config import SETTINGS, Config
+from orchestrator.cli.screen import bad, good, plain, say, say_json
+from orchestrator.cli.submitting import files_to_send, overrides_from
+from orchestrator.config import Config
 from orchestrator.home import Home
 from orchestrator.lifecycle.planning import gather_offers
 from orchestrator.lifecycle.registry import Backends, backend_names
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.ladder import make_plan
 from orchestrator.planning.plan import Priority
-from orchestrator.spec.files import select_files
 from orchestrator.spec.load import SpecError, load_spec
 from orchestrator.spec.starter import starter_spec
 
@@ -26,7 +25,7 @@ from orchestrator.spec.starter import starter_spec
 def validate_spec(path: Path, params: tuple[str, ...], *, as_json: bool) -> int:
     """Check a spec. Raises SpecError, which lists every problem with file and line."""
     spec = load_spec(path, overrides_from(params))
-    files = select_files(spec)
+    files = files_to_send(spec, Home.locate())
     size = sum(file.size for file in files)
     if as_json:
         say_json({"valid": True, "name": spec.name, "files": len(files), "bytes": size, "spec": spec.to_json()})
@@ -111,14 +110,3 @@ def _fit(home: Home, path: Path) -> dict[str, Any]:
     else:
         answer = f"no. {plan.advice}"
     return {"spec": str(path), "fits": bool(plan.ladder), "answer": answer}
-
-
-def show_settings(home: Home, *, as_json: bool) -> int:
-    """Every setting with its value."""
-    config = Config(home.config)
-    if as_json:
-        say_json({name: {"value": config.shown(name), "set": config.is_set(name)} for name in SETTINGS})
-        return 0
-    rows = [(name, config.shown(name), setting.help) for name, setting in SETTINGS.items()]
-    say(table(("setting", "value", "meaning"), rows))
-    return 0

@@ -107,8 +107,9 @@ class Follower:
         reading = self._reading()
         if not reading or reading["attempt"] != self._attempt or not (peak := reading.get("peak_ram_bytes")):
             return ""
-        cap = reading.get("memory_cap_bytes")
-        return f"   peak RAM {format_size(peak)}" + (f" of {format_size(cap)}  {bar(peak / cap)}" if cap else "")
+        cap, setup = reading.get("memory_cap_bytes"), reading.get("setup_seconds")
+        text = f"   setup {format_duration(setup)}," if setup else "  "
+        return f"{text} peak RAM {format_size(peak)}" + (f" of {format_size(cap)}  {bar(peak / cap)}" if cap else "")
 
     def _show_memory(self) -> None:
         reading = self._reading()

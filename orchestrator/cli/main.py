@@ -352,7 +352,7 @@ def config_list(as_json: JsonOption = False) -> None:
 
     Example: gpujob config list
     """
-    from orchestrator.cli.checking import show_settings
+    from orchestrator.cli.settings import show_settings
 
     raise typer.Exit(show_settings(Home.locate(), as_json=as_json))
 

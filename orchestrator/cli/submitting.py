@@ -58,7 +58,7 @@ class Prepared:
 def prepare(home: Home, store: Store, wish: Wish) -> Prepared:
     """Load and plan. Raises SpecError, BackendError, JournalError."""
     spec = _limited(load_spec(wish.spec, overrides_from(wish.params)), wish.max_runtime)
-    files = select_files(spec)
+    files = files_to_send(spec, home)
     digest = f"{spec_digest(spec)[:20]}-{tree_digest(spec.workdir, files)[:20]}"
     backends = Backends(home, Config(home.config))
     plan = make_plan(
@@ -70,6 +70,14 @@ def prepare(home: Home, store: Store, wish: Wish) -> Prepared:
         backends=wish.backends,
     )
     return Prepared(spec, files, digest, plan)
+
+
+def files_to_send(spec: JobSpec, home: Home) -> list[SelectedFile]:
+    """What is uploaded. Never gpujob's own folder, should it lie in workdir: it holds secrets, and reading the
+    journal's file beside SQLite would break SQLite's locks on it.
+    """
+    own = home.root.resolve()
+    return [file for file in select_files(spec) if not (spec.workdir / file.path).resolve().is_relative_to(own)]
 
 
 def show_plan(prepared: Prepared, *, as_json: bool) -> int:

@@ -175,6 +175,8 @@ class AttemptRun:
             self._watch(machine, status)
             if status.over:
                 return {"phase": status.phase.value, "record": dict(status.record)}
+            if status.phase is RunPhase.ABSENT:  # it was started above: somebody has removed its directory since
+                return {"phase": RunPhase.LOST.value, "record": {}}
             self._end_if_asked(machine)
             self._tools.clock.sleep(pause)
             pause = min(LONGEST_POLL, pause * 1.5)

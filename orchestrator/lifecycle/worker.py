@@ -21,6 +21,7 @@ from orchestrator.lifecycle.locks import is_held, presence, try_lock
 from orchestrator.lifecycle.reaper import reap
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.vault import Vault
+from orchestrator.lifecycle.waking import started
 from orchestrator.records.errors import JournalError, StaleRecord
 from orchestrator.records.jobs import finish_job, unfinished_jobs
 from orchestrator.records.states import JobState
@@ -97,6 +98,7 @@ class Worker:
         letting go of it, or that job would be left behind.
         """
         with presence(self.tools.home.worker_lock):
+            started()
             self._until_idle(pool)
         return bool(unfinished_jobs(self.tools.store, 1)) and not self._all_elsewhere()
 
