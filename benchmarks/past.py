@@ -107,7 +107,8 @@ def _attempt(job: str, number: int, index: int, at: datetime, outcome: str) -> I
                          "at": stamp(at)}  # fmt: skip
     yield "event", _event(job, at, "attempt", {"attempt": index + 1, "why": "first choice: free"})
     yield "event", _event(job, at, "outcome", {"attempt": index + 1, "outcome": outcome, "evidence": []})
-    yield "observation", place | {"attempt_id": attempt, "name": job[:-7], "spec_digest": f"digest-{number % 500}",
+    yield "observation", place | {"attempt_id": attempt, "content_id": f"{attempt:064x}", "name": job[:-7],
+                                  "spec_digest": f"digest-{number % 500}",
                                   "outcome": outcome, "peak_ram_bytes": peak, "run_seconds": 180.0,
                                   "at": stamp(at)}  # fmt: skip
 

@@ -43,12 +43,8 @@ SETTINGS: dict[str, Setting] = {
         "what an hour of this machine costs you in USD, such as its electricity", "0", parse_usd, decimal_usd
     ),
     "local.slots": Setting("CPU jobs that may run at once on this machine; 0 means one per CPU", "0", _count),
-<<<<<<< HEAD
     "catalog.url": Setting("where `gpujob catalog refresh` fetches the price table, an https address", "", str),
-    "worker.threads": Setting("jobs that one worker looks after at once", "16", _count),
-=======
     "worker.threads": Setting("jobs that one worker looks after at once", "16", _one_or_more),
->>>>>>> main
     "worker.idle": Setting("how long a background worker waits for more work", "60s", parse_duration, format_duration),
 }
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import json
 import os
 import re
@@ -46,6 +47,8 @@ GPU_SECONDS = 2.0
 GPU_TIMEOUT_SECONDS = 20.0
 UNKILLABLE_SECONDS = 30.0
 """How long processes may outlive SIGKILL (stuck in the kernel) before the run is closed without them."""
+COMPUTING_PERCENT = 5.0
+"""A GPU as busy as that computes; before, the job was loading."""
 SAMPLES_PER_PACE = 2048
 RESERVE_BYTES = 512 * 1024
 LOG_TAIL_BYTES = 128 * 1024
@@ -783,6 +786,14 @@ class GpuWatch:
         held = [sum(used for _, at, used in ours if at == uuid) for uuid in self._gpus]
         return max(held, default=None)
 
+    def device_used(self) -> Optional[int]:
+        """VRAM in use on the job's fullest GPU, whoever holds it."""
+        return max((gpu.used for gpu in self._gpus.values()), default=None)
+
+    def used_before(self) -> Optional[int]:
+        """VRAM that was in use on the job's fullest GPU when it was first looked at."""
+        return max(self._before.values(), default=None)
+
     def total(self) -> Optional[int]:
         """VRAM of the job's smallest GPU."""
         return min((gpu.total for gpu in self._gpus.values()), default=None)
@@ -794,6 +805,22 @@ class GpuWatch:
     def close(self) -> None:
         """End the tool if it still runs; one that hangs in the kernel is left to init."""
         send([child.pid for child in self.children() if child.poll() is None], signal.SIGKILL)
+
+
+def versions_of(environment: Optional[str], system_too: bool) -> Dict[str, str]:
+    """Versions of what memory depends on: the driver, and packages in the command's environment or beside ours."""
+    import site  # slow to load, both, and asked for once
+    from importlib import metadata
+
+    places = glob.glob(os.path.join(environment, "lib", "python*", "site-packages")) if environment else []
+    places += site.getsitepackages() if system_too or not environment else []
+    found = {}
+    for name in ("torch", "transformers"):
+        installed = next(iter(metadata.distributions(name=name, path=places)), None)
+        if installed:
+            found[name] = str(installed.version)
+    driver = re.search(r"Module\s+([\d.]+)", read_text("/proc/driver/nvidia/version"))
+    return {**found, "driver": driver.group(1)} if driver else found
 
 
 def parse_apps(text: str) -> Iterator[Tuple[int, str, int]]:
@@ -984,8 +1011,8 @@ def new_record(key: str) -> Record:
     unknown = (
         "heartbeat pid command_started_at ended_at setup_seconds run_seconds failed_phase exit_code signal stopped_by"
         " stop_reason memory_cap_bytes memory_cap_means memory_cap_cgroup oom_kills_in_cap oom_kills_on_machine"
-        " ram_bytes peak_ram_bytes vram_bytes peak_vram_bytes vram_total_bytes gpu_percent cpu_percent"
-        " disk_free_bytes shm_free_bytes"
+        " ram_bytes peak_ram_bytes load_ram_bytes vram_bytes peak_vram_bytes peak_device_vram_bytes"
+        " vram_used_before_bytes vram_total_bytes gpu_percent cpu_percent disk_free_bytes shm_free_bytes versions"
     )
     return {
         "version": JOB_VERSION,
@@ -1037,12 +1064,11 @@ class Supervisor:
         self._began = time.monotonic()
         self._libc = load_libc()
         room = self._limits.get("log_bytes") or DEFAULT_LOG_BYTES
-        self._logs = {
-            name: LogFile(os.path.join(job_dir, name + ".log"), room, secrets.values()) for name in LOG_NAMES
-        }
+        self._logs = {name: LogFile(os.path.join(job_dir, name + ".log"), room, secrets.values()) for name in LOG_NAMES}
         self._samples = SampleFile(os.path.join(job_dir, "samples.jsonl"), job["sample_every"])
         self._meter = Meter(self._limits)
         self._gpus = GpuWatch(job["gpus"] or [])
+        self._computed = False
         self._cap = Cap()
         self._oom_in_cap: Optional[int] = None
         self._around = own_cgroups()
@@ -1160,19 +1186,28 @@ class Supervisor:
     def _run_command(self) -> None:
         self._cap = open_cap(cgroup_name(self._dir, self._job["key"]), self._job["memory"])
         self._env.update(self._cap.environment(self._env))
+        self._computed = False
         self._record.update(
             phase="running",
             memory_cap_bytes=self._cap.bytes,
             memory_cap_means=self._cap.means,
             memory_cap_cgroup=self._cap.cgroup.path if self._cap.cgroup else None,
             command_started_at=time.time(),
+            versions=self._versions(),
             # What setup used is no measure of the job.
-            **dict.fromkeys(("ram_bytes", "peak_ram_bytes", "vram_bytes", "peak_vram_bytes")),
+            **dict.fromkeys(name for name in self._record if re.match("(peak|load)_|v?ram_bytes", name)),
         )
         began = time.monotonic()
         code = self._execute([*self._cap.prefix(), *self._shell(self._job["run"])])
         self._record["run_seconds"] = time.monotonic() - began
         self._conclude("run", code)
+
+    def _versions(self) -> Dict[str, str]:
+        setup = self._job["setup"] or {}
+        found: Dict[str, str] = {}
+        with self._troubled("looking up versions"):
+            found = versions_of(setup.get("environment"), bool(setup.get("system_site_packages")))
+        return found
 
     def _conclude(self, phase: str, code: Optional[int]) -> None:
         """Note how a phase ended: ``code`` is an exit code, minus a signal's number, or None (never started)."""
@@ -1414,10 +1449,13 @@ class Supervisor:
         sample = {"ram": ram, "vram": vram, "gpu": gpu, "cpu": self._meter.percent}
         self._record.update(
             ram_bytes=ram, vram_bytes=vram, gpu_percent=gpu, cpu_percent=sample["cpu"],
-            vram_total_bytes=self._gpus.total(), oom_kills_in_cap=self._oom_in_cap,
+            vram_total_bytes=self._gpus.total(), vram_used_before_bytes=self._gpus.used_before(),
+            oom_kills_in_cap=self._oom_in_cap,
         )  # fmt: skip
         self._raise_peak("ram", ram)
         self._raise_peak("vram", vram)
+        self._raise_peak("device_vram", self._gpus.device_used())
+        self._note_loading(gpu)
         self._plan_next_sample(now)
         self._samples.add(now - self._began, sample)
 
@@ -1426,6 +1464,12 @@ class Supervisor:
         usual = WATCH_SECONDS if self._cap.means == "watch" else self._job["sample_every"]
         pace = min(usual, max(FIRST_SAMPLE_SECONDS, (now - self._child_began) / 10))
         self._next_sample = now + max(pace, 5 * (time.monotonic() - now))
+
+    def _note_loading(self, gpu: Optional[float]) -> None:
+        """Until a GPU of the job first computes, the job is loading: its peak so far is that of loading."""
+        self._computed = self._computed or (gpu or 0) >= COMPUTING_PERCENT
+        if self._job["gpus"] and not self._computed:
+            self._record["load_ram_bytes"] = self._record["peak_ram_bytes"]
 
     def _raise_peak(self, what: str, value: Optional[int]) -> None:
         name = "peak_%s_bytes" % what

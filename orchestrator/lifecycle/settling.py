@@ -68,7 +68,7 @@ def _observation(
             peak_ram_bytes=record.get("peak_ram_bytes"),
             load_ram_bytes=record.get("load_ram_bytes"),
             peak_vram_bytes=record.get("peak_vram_bytes"),
-            device_vram_bytes=record.get("device_vram_bytes"),
+            device_vram_bytes=record.get("peak_device_vram_bytes"),
             ram_above_bytes=verdict.ram_above_bytes,
             vram_above_bytes=verdict.vram_above_bytes,
             ram_capacity_bytes=attempt.ram_cap_bytes or record.get("ram_total_bytes"),

@@ -105,3 +105,27 @@ def test_without_the_tool_nothing_is_known(job: Job) -> None:
 
 def test_a_job_without_gpus_never_asks(job: Job, smi: Smi) -> None:
     assert job.run("sleep 0.2", gpus=[])["vram_total_bytes"] is None
+
+
+def test_the_device_and_loading_are_measured_beside_the_job(job: Job, smi: Smi) -> None:
+    smi.says(GPUS.format(busy=0), "")
+    job.write("mem=$(head -c 30000000 /dev/zero | tr '\\0' x); echo $$ > pid; exec sleep 600", gpus=[0]).start()
+    loading = eventually(lambda: (job.record().get("load_ram_bytes") or 0) and job.record(), "RAM while loading")
+    assert loading["vram_used_before_bytes"] == loading["peak_device_vram_bytes"] == 5120 * MIB
+    smi.says("0, GPU-aaa, 9000, 24564, 60\n", "")
+    record = eventually(lambda: job.record().get("gpu_percent") == 60 and job.record(), "a busy GPU")
+    assert record["peak_device_vram_bytes"] == 9000 * MIB
+    assert record["load_ram_bytes"] <= record["peak_ram_bytes"]
+
+
+def test_versions_of_the_jobs_environment_are_noted(job: Job, tmp_path: Path) -> None:
+    environment = tmp_path / "env"
+    for name, version in (("torch", "2.8.0"), ("transformers", "5.23.0")):
+        info = environment / "lib" / "python3.11" / "site-packages" / f"{name}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (environment / ".gpujob-complete").touch()
+    setup = {"command": None, "environment": str(environment), "python": None, "system_site_packages": False}
+    job.write("true", setup=setup).start()
+    record = job.ended()
+    assert record["versions"] == {"torch": "2.8.0", "transformers": "5.23.0"}

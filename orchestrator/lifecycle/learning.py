@@ -1,0 +1,59 @@
+"""From the observations on record to calibrated needs: what the planner is given to know."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from orchestrator.catalog.gpus import bundled_gpus
+from orchestrator.planning.learning import Calibration, Measured, Observed, Subject
+from orchestrator.planning.need import VariantNeed
+from orchestrator.records.observations import newest_observations
+from orchestrator.records.store import Store
+from orchestrator.records.tables import Observation
+
+_LOOKED_AT = 1000
+"""Observations that are read for one plan; the calibration takes the newest few hundred with figures of a kind."""
+
+
+def calibrated(store: Store, name: str, digest: str, needs: Mapping[str, VariantNeed]) -> dict[str, VariantNeed]:
+    """``needs`` of the job ``name``, by variant, as all runs on record correct them."""
+    learned = Calibration([observed(row) for row in newest_observations(store, _LOOKED_AT)])
+    return {
+        variant: learned.of(need, Subject(name, variant, config=digest, family=family_of(need)))
+        for variant, need in needs.items()
+    }
+
+
+def family_of(need: VariantNeed) -> str:
+    """What the prediction took the job for."""
+    return next((kind.source for kind in (need.vram, need.ram) if kind), "")
+
+
+def observed(row: Observation) -> Observed:
+    """A recorded observation as the calibration takes it."""
+    return Observed(
+        Subject(row.name, row.variant, row.spec_digest, row.family, _model(row), _stack(row)),
+        vram=_measured(row, row.peak_vram_bytes, row.vram_above_bytes, row.predicted_vram_bytes),
+        ram=_measured(row, row.peak_ram_bytes, row.ram_above_bytes, row.predicted_ram_bytes),
+    )
+
+
+def _measured(row: Observation, peak: int | None, above: int | None, predicted: int | None) -> Measured | None:
+    """A run that was out of this memory tells a lower bound; a peak counts only of a run that went through."""
+    if above:
+        return Measured(max(above, peak or 0), predicted, censored=True)
+    return Measured(peak, predicted) if peak and row.outcome == "succeeded" else None
+
+
+def _model(row: Observation) -> str:
+    """The GPU's name in the table of GPUs: drivers and providers write the same model differently."""
+    if not row.gpu:
+        return ""
+    facts = bundled_gpus().find(row.gpu, row.vram_capacity_bytes)
+    return facts.name if facts else row.gpu
+
+
+def _stack(row: Observation) -> str:
+    torch = json.loads(row.versions).get("torch", "")
+    return f"torch {'.'.join(torch.split('.')[:2])}" if torch else ""
