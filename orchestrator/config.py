@@ -38,12 +38,24 @@ def _one_or_more(text: str) -> int:
     return count
 
 
+def _address(text: str) -> str:
+    if text != "none" and not text.startswith("https://"):
+        raise ValueError(f"{text!r} is not an https address; write https://..., or none")
+    return "" if text == "none" else text
+
+
+def _or_none(text: str) -> str:
+    return text or "none"
+
+
 SETTINGS: dict[str, Setting] = {
     "local.price_per_hour": Setting(
         "what an hour of this machine costs you in USD, such as its electricity", "0", parse_usd, decimal_usd
     ),
     "local.slots": Setting("CPU jobs that may run at once on this machine; 0 means one per CPU", "0", _count),
-    "catalog.url": Setting("where `gpujob catalog refresh` fetches the price table, an https address", "", str),
+    "catalog.url": Setting(
+        "where `gpujob catalog refresh` fetches the price table: an https address, or none", "none", _address, _or_none
+    ),
     "worker.threads": Setting("jobs that one worker looks after at once", "16", _one_or_more),
     "worker.idle": Setting("how long a background worker waits for more work", "60s", parse_duration, format_duration),
 }
