@@ -96,13 +96,17 @@ class Home:
         """The job whose lock file ``path`` is."""
         return path.name.removeprefix("job-").removesuffix(".lock")
 
+    def folder(self, job: str) -> Path:
+        """Everything kept of ``job`` outside of the journal."""
+        return self.jobs / job
+
     def source(self, job: str) -> Path:
         """The snapshot of the user's files that every attempt of ``job`` uploads."""
-        return self.jobs / job / "source"
+        return self.folder(job) / "source"
 
     def attempt(self, job: str, number: int) -> Path:
         """What one attempt left: logs and the runner's record."""
-        return self.jobs / job / f"attempt-{number}"
+        return self.folder(job) / f"attempt-{number}"
 
     def fetched(self, job: str, number: int) -> Path:
         """The results that one attempt left, even if it failed, under their own paths."""
@@ -114,4 +118,4 @@ class Home:
 
     def live(self, job: str) -> Path:
         """The newest reading of the running attempt, for whoever follows it; not a record."""
-        return self.jobs / job / "live.json"
+        return self.folder(job) / "live.json"

@@ -17,10 +17,12 @@ TAIL_BYTES = 64 * 1024
 
 def last_lines(folder: Path, count: int) -> list[str]:
     """The last lines that the run wrote, errors after output."""
-    lines: list[str] = []
-    for name in NAMES:
-        lines += [line for line in _tail(folder / name).splitlines() if line.strip()]
-    return [plain(line) for line in lines[-count:]]
+    return [line for name in NAMES for line in last_lines_of(folder / name, count)][-count:]
+
+
+def last_lines_of(path: Path, count: int) -> list[str]:
+    """The last lines of one file that are not empty, safe to show."""
+    return [plain(line) for line in _tail(path).splitlines() if line.strip()][-count:]
 
 
 def show_logs(home: Home, reader: Reader, job: str, attempt: int | None, *, follow: bool) -> int:

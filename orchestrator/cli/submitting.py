@@ -110,8 +110,6 @@ def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
     """Keep secrets, snapshot the files, record the job; its id. The job exists only once all of it is safe."""
     spec = prepared.spec
     job_id = f"{spec.name}-{_suffix()}"
-    Vault(home).keep(job_id, spec.secrets, os.environ)
-    _snapshot(spec.workdir, prepared.files, home.source(job_id))
     options = {
         "backends": list(wish.backends),
         "digest": prepared.digest,
@@ -128,7 +126,14 @@ def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
         plan=json.dumps(prepared.plan.to_json()),
         created_at=stamp(SystemClock().now()),
     )
-    add_job(store, job, f"submitted with a budget of {format_usd(wish.budget_micros)}")
+    try:
+        Vault(home).keep(job_id, spec.secrets, os.environ)
+        _snapshot(spec.workdir, prepared.files, home.source(job_id))
+        add_job(store, job, f"submitted with a budget of {format_usd(wish.budget_micros)}")
+    except BaseException:
+        Vault(home).forget(job_id)
+        shutil.rmtree(home.folder(job_id), ignore_errors=True)
+        raise
     return job_id
 
 
