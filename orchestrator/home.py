@@ -19,9 +19,12 @@ class Home:
 
     @classmethod
     def locate(cls) -> Home:
-        """``$GPUJOB_HOME``, or the platform's folder for user data."""
+        """``$GPUJOB_HOME``, or the platform's folder for user data. Raises HomeError if that is no folder."""
         if named := os.environ.get("GPUJOB_HOME"):
-            return cls(Path(named).expanduser().absolute())
+            root = Path(named).expanduser().absolute()
+            if root.exists() and not root.is_dir():
+                raise HomeError(f"GPUJOB_HOME names {root}, which is not a folder. Name one, or unset it.")
+            return cls(root)
         from platformdirs import user_data_path
 
         return cls(user_data_path("gpujob"))

@@ -9,7 +9,7 @@ from typing import Any
 from backends.base import BackendError
 from backends.units import format_size, parse_usd
 from orchestrator.cli.doctor import doctor_text, examine, specs_near
-from orchestrator.cli.screen import bad, good, plain, say, say_json
+from orchestrator.cli.screen import ask, bad, complain, good, plain, say, say_json
 from orchestrator.cli.submitting import files_to_send, overrides_from
 from orchestrator.config import Config
 from orchestrator.home import Home
@@ -42,7 +42,7 @@ def validate_spec(path: Path, params: tuple[str, ...], *, as_json: bool) -> int:
 def write_starter(path: Path, run: str | None, gpu: str | None) -> int:
     """Write a commented spec; an existing file is never replaced."""
     if path.exists():
-        say(f"{path} exists and was left as it is. Name another file: gpujob init other.yaml")
+        complain(f"{path} exists and was left as it is. Name another file: gpujob init other.yaml")
         return 2
     if run is None:
         run = _guessed_run(path.parent)
@@ -61,7 +61,7 @@ def _guessed_run(folder: Path) -> str:
     guess = f"python {scripts[0] if scripts else 'train.py'}"
     if not sys.stdin.isatty():
         return guess
-    return input(f"Which command does the job? [{guess}] ").strip() or guess
+    return ask(f"Which command does the job? [{guess}] ") or guess
 
 
 def show_backends(home: Home, *, as_json: bool) -> int:

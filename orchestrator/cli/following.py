@@ -11,7 +11,7 @@ from typing import Any
 from backends.units import decimal_usd, format_duration, format_size
 from orchestrator.cli.logs import last_lines, last_lines_of
 from orchestrator.cli.plans import usd
-from orchestrator.cli.screen import StatusLine, bad, bar, bold, dim, good, is_terminal, plain, say, warned
+from orchestrator.cli.screen import StatusLine, ask, bad, bar, bold, dim, good, is_terminal, plain, say, warned
 from orchestrator.home import Home
 from orchestrator.lifecycle.waking import ensure_worker, worker_runs
 from orchestrator.records.reading import Reader, Row
@@ -203,7 +203,7 @@ def ask_interrupted(job: str) -> str:
         return "detach"
     say(f"\nThe job {job} runs on by itself.")
     try:
-        answer = input("[d]etach and let it run, [c]ancel it, or [g]o on watching? [d] ").strip().lower()
-    except (EOFError, KeyboardInterrupt):
+        answer = ask("[d]etach and let it run, [c]ancel it, or [g]o on watching? [d] ").lower()
+    except KeyboardInterrupt:
         return "detach"
     return {"c": "cancel", "g": "go on"}.get(answer[:1], "detach")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from backends.units import format_usd
 from orchestrator.cli.plans import plan_text
-from orchestrator.cli.screen import dim, say, say_json, warned
+from orchestrator.cli.screen import ask, dim, say, say_json, warned
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
 from orchestrator.home import Home
@@ -103,7 +103,7 @@ def agreed(plan: Plan, *, yes: bool) -> bool:
     if yes or plan.worst_case_micros == 0 or not sys.stdin.isatty():
         return True
     question = f"Spend about {format_usd(plan.expected_micros)}, at worst {format_usd(plan.worst_case_micros)}? [y/N] "
-    return input(question).strip().lower() in ("y", "yes")
+    return ask(question).lower() in ("y", "yes")
 
 
 def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:

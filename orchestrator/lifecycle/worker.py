@@ -173,6 +173,6 @@ def carry(tools: Tools, job: str) -> None:
     except Exception:
         log.exception("%s: internal error", job)
         summary = f"internal error, kept in {tools.home.worker_log}; `gpujob resume {job}` goes on where it stopped"
-        finish_job(tools.store, job, JobState.FAILED, "failed", summary, stamp(tools.clock.now()))
+        finish_job(tools.store, job, JobState.FAILED, "internal_error", summary, stamp(tools.clock.now()))
     else:
         tools.home.job_lock(job).unlink(missing_ok=True)

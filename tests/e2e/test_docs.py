@@ -79,6 +79,7 @@ def test_every_key_of_json_is_documented(settled: Gpujob) -> None:
         "results": settled.json("results", "fine"),
         "validate": settled.json("validate", spec),
         "backends": settled.json("backends"),
+        "doctor": json.loads(settled.start("doctor", "--json").communicate(timeout=60)[0]),
     }
     printed["show"].pop("plan")
     for name, value in printed.items():

@@ -1,4 +1,4 @@
-"""The quickstart as its README promises it: killed by the kernel for memory, understood, fallen back from, succeeded."""
+"""The quickstart as its README promises it: killed for memory, understood, fallen back from, succeeded."""
 
 from __future__ import annotations
 
