@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backends.units import decimal_usd, format_duration, format_size
+from orchestrator.cli.logs import last_lines, last_lines_of
 from orchestrator.cli.plans import usd
-from orchestrator.cli.screen import StatusLine, bad, bar, bold, dim, good, is_terminal, plain, say, warned
+from orchestrator.cli.screen import StatusLine, ask, bad, bar, bold, dim, good, is_terminal, plain, say, warned
 from orchestrator.home import Home
-from orchestrator.lifecycle.waking import ensure_worker
+from orchestrator.lifecycle.waking import ensure_worker, worker_runs
 from orchestrator.records.reading import Reader, Row
 from orchestrator.records.states import JobState
 
 LOOK_SECONDS = 0.1
 WAKE_SECONDS = 2.0
 """How often the watcher makes sure that a worker is alive to carry the job."""
+
+WAKES_BEFORE_WORD = 4
+"""After so many in vain, the watcher says what the last worker said."""
 
 EXIT_CODES = {JobState.SUCCEEDED: 0, JobState.FAILED: 1, JobState.CANCELLED: 130}
 
@@ -34,6 +38,7 @@ class Follower:
     _attempt: int = 0
     _tries: dict[int, str] = field(default_factory=dict)
     _ram_mark: int = -1
+    _wakes: int = 0
     _line: StatusLine = field(default_factory=StatusLine)
 
     def to_the_end(self) -> int:
@@ -48,9 +53,22 @@ class Follower:
                 return EXIT_CODES[state]
             self._show_memory()
             if time.monotonic() - woken > WAKE_SECONDS:
-                ensure_worker(self.home)
+                self._wake()
                 woken = time.monotonic()
             time.sleep(LOOK_SECONDS)
+
+    def _wake(self) -> None:
+        """Make sure of a worker; where none stays alive, pass on why."""
+        if worker_runs(self.home):
+            self._wakes = 0
+            return
+        self._wakes += 1
+        ensure_worker(self.home)
+        if self._wakes == WAKES_BEFORE_WORD:
+            self._line.clear()
+            said = last_lines_of(self.home.worker_log, 3) or ["it said nothing"]
+            say(f"  {warned('!')} no worker stays alive to carry the job; the last one said:")
+            say("\n".join(dim(f"      {line}") for line in said))
 
     def pause(self) -> None:
         """Clear the changing line, so that a question can be asked."""
@@ -166,8 +184,6 @@ class Follower:
 
     def _show_last_words(self, attempts: list[Row]) -> None:
         if attempts:
-            from orchestrator.cli.logs import last_lines
-
             for line in last_lines(self.home.attempt(self.job, attempts[-1]["number"]), 12):
                 say(dim(f"      {line}"))
         say(f"  more: gpujob show {self.job}, gpujob logs {self.job}")
@@ -187,7 +203,7 @@ def ask_interrupted(job: str) -> str:
         return "detach"
     say(f"\nThe job {job} runs on by itself.")
     try:
-        answer = input("[d]etach and let it run, [c]ancel it, or [g]o on watching? [d] ").strip().lower()
-    except (EOFError, KeyboardInterrupt):
+        answer = ask("[d]etach and let it run, [c]ancel it, or [g]o on watching? [d] ").lower()
+    except KeyboardInterrupt:
         return "detach"
     return {"c": "cancel", "g": "go on"}.get(answer[:1], "detach")

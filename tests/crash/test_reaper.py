@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from crash_kit import Place
 from backends.base import Lease, LeaseRequest, Need
 from backends.local import LocalBackend
 from orchestrator.lifecycle.attempt import Tools
-from orchestrator.lifecycle.reaper import Discrepancy, discrepancies, mend
+from orchestrator.lifecycle.reaper import Discrepancy, discrepancies, forget_strays, mend
 from orchestrator.lifecycle.worker import open_tools
 from orchestrator.records.attempts import lease_is_live, open_attempt
 from orchestrator.records.jobs import add_job
@@ -137,3 +139,26 @@ def test_findings_name_what_they_are_about(tools: Tools, backend: LocalBackend) 
     rent(backend, "nobody-a1")
     one: Discrepancy = discrepancies(tools)[0]
     assert one.text == "local nobody-a1 (nobody-a1) is rented, but no attempt that is under way owns it"
+
+
+def test_what_a_killed_submit_left_is_forgotten_and_what_belongs_to_a_job_is_kept(tools: Tools) -> None:
+    for name in ("j", "never-recorded", "under-way"):
+        folder = tools.home.folder(name)
+        (folder / "source").mkdir(parents=True)
+        secret = tools.home.secrets / f"{name}.json"
+        secret.write_text("{}")
+        if name != "under-way":
+            for path in (folder, secret):
+                os.utime(path, (0, 0))
+    forget_strays(tools)
+    assert sorted(path.name for path in tools.home.jobs.iterdir()) == ["j", "under-way"]
+    assert sorted(path.name for path in tools.home.secrets.iterdir()) == ["j.json", "under-way.json"]
+
+
+def test_a_rented_machine_of_a_job_that_has_ended_is_an_orphan_but_waiting_results_are_not(tools: Tools) -> None:
+    keys = [begin(tools, number) for number in (1, 2)]
+    for key, own in zip(keys, (True, False), strict=True):
+        lease_is_live(tools.store, Lease(key, "local", key, datetime(2026, 1, 2, tzinfo=UTC), {"own_machine": own}))
+    with tools.store.write() as session:
+        session.connection().exec_driver_sql("UPDATE job SET state = 'failed'")
+    assert [found.key for found in discrepancies(tools)] == [keys[1]]

@@ -72,13 +72,14 @@ def test_every_key_of_json_is_documented(settled: Gpujob) -> None:
     page = sections()
     spec = settled.job("true", name="look")
     printed = {
-        "plan": settled.json("plan", spec, "--budget", "1", "--backend", "local"),
+        "plan": settled.json("plan", spec, "--budget", "10", "--backend", "local"),
         "show": settled.show("fallen"),
         "ls": settled.json("ls"),
         "report": settled.json("report"),
         "results": settled.json("results", "fine"),
         "validate": settled.json("validate", spec),
         "backends": settled.json("backends"),
+        "doctor": json.loads(settled.start("doctor", "--json").communicate(timeout=60)[0]),
     }
     printed["show"].pop("plan")
     for name, value in printed.items():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
 import select
 import signal
 import subprocess
-import termios
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -16,10 +15,10 @@ import pytest
 from e2e_kit import COMMAND, PATIENCE, Gpujob, eventually
 from test_running import begun, open_gate, waiting
 
-
-def _take_terminal() -> None:
-    """Make standard input the terminal that Ctrl-C comes from."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+OWN_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Makes standard input the terminal that Ctrl-C comes from, then becomes the command."""
 
 
 class Terminal:
@@ -29,9 +28,8 @@ class Terminal:
         self.seen = ""
         self._screen, line = pty.openpty()
         self.process = subprocess.Popen(
-            [*COMMAND, *typed], cwd=user.cwd, env=user.environment(TERM="xterm", **env),
-            stdin=line, stdout=line, stderr=line, start_new_session=True,
-            preexec_fn=_take_terminal,
+            [sys.executable, "-c", OWN_TERMINAL, *COMMAND, *typed], cwd=user.cwd,
+            env=user.environment(TERM="xterm", **env), stdin=line, stdout=line, stderr=line, start_new_session=True,
         )  # fmt: skip
         os.close(line)
 
