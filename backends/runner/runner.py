@@ -1187,13 +1187,13 @@ class Supervisor:
         self._cap = open_cap(cgroup_name(self._dir, self._job["key"]), self._job["memory"])
         self._env.update(self._cap.environment(self._env))
         self._computed = False
+        self._note_versions()
         self._record.update(
             phase="running",
             memory_cap_bytes=self._cap.bytes,
             memory_cap_means=self._cap.means,
             memory_cap_cgroup=self._cap.cgroup.path if self._cap.cgroup else None,
             command_started_at=time.time(),
-            versions=self._versions(),
             # What setup used is no measure of the job.
             **dict.fromkeys(name for name in self._record if re.match("(peak|load)_|v?ram_bytes", name)),
         )
@@ -1202,12 +1202,10 @@ class Supervisor:
         self._record["run_seconds"] = time.monotonic() - began
         self._conclude("run", code)
 
-    def _versions(self) -> Dict[str, str]:
+    def _note_versions(self) -> None:
         setup = self._job["setup"] or {}
-        found: Dict[str, str] = {}
         with self._troubled("looking up versions"):
-            found = versions_of(setup.get("environment"), bool(setup.get("system_site_packages")))
-        return found
+            self._record["versions"] = versions_of(setup.get("environment"), bool(setup.get("system_site_packages")))
 
     def _conclude(self, phase: str, code: Optional[int]) -> None:
         """Note how a phase ended: ``code`` is an exit code, minus a signal's number, or None (never started)."""
