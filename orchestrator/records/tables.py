@@ -162,6 +162,7 @@ class Observation(SQLModel, table=True):
         UniqueConstraint("attempt_id"),
         UniqueConstraint("content_id"),
         Index("observation_by_job", "name", "variant"),
+        Index("observation_by_age", "at", "id"),
     )
 
     id: int | None = Field(default=None, primary_key=True)

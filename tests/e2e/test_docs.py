@@ -81,6 +81,8 @@ def test_every_key_of_json_is_documented(settled: Gpujob) -> None:
         "results": settled.json("results", "fine"),
         "validate": settled.json("validate", spec),
         "backends": settled.json("backends"),
+        "offers": settled.json("offers"),
+        "catalog age": settled.json("catalog", "age"),
         "doctor": json.loads(settled.start("doctor", "--json").communicate(timeout=60)[0]),
     }
     printed["show"].pop("plan")
@@ -91,7 +93,7 @@ def test_every_key_of_json_is_documented(settled: Gpujob) -> None:
 
 
 def test_every_command_with_json_has_a_section() -> None:
-    with_json = {name for name in commands() if "--json" in options(help_of(name))}
+    with_json = {" ".join(command) for command in commands() if "--json" in options(help_of(*command))}
     assert with_json - {"submit"} <= set(sections())
 
 

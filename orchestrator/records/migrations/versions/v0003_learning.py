@@ -32,6 +32,7 @@ def upgrade() -> None:
     _give_ids()
     with op.batch_alter_table("observation") as table:
         table.create_unique_constraint("observation_content_once", ["content_id"])
+    op.create_index("observation_by_age", "observation", ["at", "id"])
 
 
 def _give_ids() -> None:
