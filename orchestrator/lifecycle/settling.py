@@ -9,7 +9,9 @@ from typing import Any, cast
 from sqlmodel import select
 
 from backends.units import cost_micros
+from orchestrator.lifecycle.learning import family_of
 from orchestrator.lifecycle.outcome import Verdict
+from orchestrator.planning.need import VariantNeed
 from orchestrator.records.attempts import Ending
 from orchestrator.records.sharing import identified
 from orchestrator.records.states import StepState
@@ -19,9 +21,19 @@ from orchestrator.spec.model import JobSpec
 
 
 def settlement(
-    store: Store, job: Job, spec: JobSpec, attempt: Attempt, verdict: Verdict, held_seconds: float, at: str
+    store: Store,
+    job: Job,
+    spec: JobSpec,
+    attempt: Attempt,
+    verdict: Verdict,
+    held_seconds: float,
+    at: str,
+    predicted: VariantNeed | None = None,
 ) -> Ending:
-    """What to record. The lease's cost is split exactly: what the user's command used, and the idle rest."""
+    """What to record. The lease's cost is split exactly: what the user's command used, and the idle rest.
+
+    ``predicted`` is what the formulas say the variant needs, before calibration; None where they say nothing.
+    """
     record = _runner_record(store, attempt)
     run_seconds = min(held_seconds, _number(record, "setup_seconds") + _number(record, "run_seconds"))
     total = cost_micros(attempt.micros_per_hour, held_seconds)
@@ -38,7 +50,7 @@ def settlement(
         run_seconds=run_seconds,
         run_micros=run_micros,
         idle_micros=total - run_micros,
-        observation=_observation(job, spec, attempt, verdict, record, at) if record else None,
+        observation=_observation(job, spec, attempt, verdict, record, predicted, at) if record else None,
     )
 
 
@@ -52,7 +64,13 @@ def _runner_record(store: Store, attempt: Attempt) -> Mapping[str, Any]:
 
 
 def _observation(
-    job: Job, spec: JobSpec, attempt: Attempt, verdict: Verdict, record: Mapping[str, Any], at: str
+    job: Job,
+    spec: JobSpec,
+    attempt: Attempt,
+    verdict: Verdict,
+    record: Mapping[str, Any],
+    predicted: VariantNeed | None,
+    at: str,
 ) -> Observation:
     total, before = record.get("vram_total_bytes"), record.get("vram_used_before_bytes")
     return identified(
@@ -61,6 +79,7 @@ def _observation(
             name=spec.name,
             variant=attempt.variant,
             spec_digest=str(json.loads(job.options)["digest"]),
+            family=family_of(predicted) if predicted else "",
             backend=attempt.backend,
             offer=attempt.offer,
             gpu=attempt.gpu,
@@ -74,6 +93,8 @@ def _observation(
             ram_capacity_bytes=attempt.ram_cap_bytes or record.get("ram_total_bytes"),
             vram_capacity_bytes=total,
             vram_usable_bytes=None if total is None or before is None else total - before,
+            predicted_ram_bytes=predicted.ram.median_bytes if predicted and predicted.ram else None,
+            predicted_vram_bytes=predicted.vram.median_bytes if predicted and predicted.vram else None,
             setup_seconds=record.get("setup_seconds"),
             run_seconds=record.get("run_seconds"),
             versions=json.dumps(record.get("versions") or {}, sort_keys=True),
