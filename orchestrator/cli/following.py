@@ -126,20 +126,22 @@ class Follower:
         if not reading or reading["attempt"] != self._attempt or not (peak := reading.get("peak_ram_bytes")):
             return ""
         cap, setup = reading.get("memory_cap_bytes"), reading.get("setup_seconds")
-        text = f"   setup {format_duration(setup)}," if setup else "  "
+        text = f"   setup {format_duration(setup)}," if setup and setup >= 1 else "  "
         return f"{text} peak RAM {format_size(peak)}" + (f" of {format_size(cap)}  {bar(peak / cap)}" if cap else "")
 
     def _show_memory(self) -> None:
         reading = self._reading()
-        if reading is None or reading["attempt"] != self._attempt or not reading.get("ram_bytes"):
+        if reading is None or reading["attempt"] != self._attempt:
             return
-        ram, limit = reading["ram_bytes"], reading.get("memory_cap_bytes") or reading.get("ram_total_bytes")
-        if not limit:
-            return
+        if reading["phase"] == "setup":
+            self._line.show(dim("      setup: making the job's environment ..."))
+        elif reading["phase"] == "running" and reading.get("ram_bytes"):
+            self._show_running(reading)
+
+    def _show_running(self, reading: dict[str, Any]) -> None:
+        ram, limit = reading["ram_bytes"], reading.get("memory_cap_bytes") or reading["ram_total_bytes"]
         share = ram / limit
-        text = (
-            f"      {reading['phase']:<8} RAM {format_size(ram):>7} of {format_size(limit)}  {bar(share)} {share:4.0%}"
-        )
+        text = f"      RAM {format_size(ram):>7} of {format_size(limit)}  {bar(share)} {share:4.0%}"
         if reading.get("vram_bytes") and reading.get("vram_total_bytes"):
             text += f"   VRAM {format_size(reading['vram_bytes'])} of {format_size(reading['vram_total_bytes'])}"
         if is_terminal():
