@@ -62,6 +62,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 COMPLETE = ".gpujob-complete"
 RESERVE = "reserve"
+METRICS = "metrics.json"
 STARTED = "started\n"
 PHASES = ("starting", "setup", "running", "ended")
 LOG_NAMES = ("setup", "stdout", "stderr")
@@ -807,6 +808,12 @@ class GpuWatch:
         send([child.pid for child in self.children() if child.poll() is None], signal.SIGKILL)
 
 
+def step_seconds(metrics: str) -> Optional[float]:
+    """The seconds per step that the command told, if it told any that can be."""
+    told = read_record(metrics).get("step_seconds")
+    return float(told) if isinstance(told, (int, float)) and 0 < told < 1e6 else None
+
+
 def versions_of(environment: Optional[str], system_too: bool) -> Dict[str, str]:
     """Versions of what memory depends on: the driver, and packages in the command's environment or beside ours."""
     import site  # slow to load, both, and asked for once
@@ -1013,6 +1020,7 @@ def new_record(key: str) -> Record:
         " stop_reason memory_cap_bytes memory_cap_means memory_cap_cgroup oom_kills_in_cap oom_kills_on_machine"
         " ram_bytes peak_ram_bytes load_ram_bytes vram_bytes peak_vram_bytes peak_device_vram_bytes"
         " vram_used_before_bytes vram_total_bytes gpu_percent cpu_percent disk_free_bytes shm_free_bytes versions"
+        " step_seconds"
     )
     return {
         "version": JOB_VERSION,
@@ -1060,7 +1068,8 @@ class Supervisor:
         self._job = job
         self._limits: Record = job["limits"]
         self._work = os.path.join(job_dir, "work")
-        self._env = {**job["base_env"], **job["env"], **secrets, "GPUJOB_RUN": job["key"]}
+        metrics = os.path.join(os.path.abspath(job_dir), METRICS)
+        self._env = {**job["base_env"], **job["env"], **secrets, "GPUJOB_RUN": job["key"], "GPUJOB_METRICS": metrics}
         self._began = time.monotonic()
         self._libc = load_libc()
         room = self._limits.get("log_bytes") or DEFAULT_LOG_BYTES
@@ -1217,6 +1226,7 @@ class Supervisor:
         """Read what only the end tells, clear away, and leave the exit record whatever it takes."""
         with self._troubled("reading the last figures"):
             self._note_memory()
+        self._record["step_seconds"] = step_seconds(os.path.join(self._dir, METRICS))
         self._record["disk_free_bytes"] = free_bytes(self._dir)
         self._record["shm_free_bytes"] = free_bytes("/dev/shm")  # noqa: S108  a mount point, no file of ours
         self._gpus.close()

@@ -97,6 +97,7 @@ def _observation(
             predicted_vram_bytes=predicted.vram.median_bytes if predicted and predicted.vram else None,
             setup_seconds=record.get("setup_seconds"),
             run_seconds=record.get("run_seconds"),
+            step_seconds=record.get("step_seconds"),
             versions=json.dumps(record.get("versions") or {}, sort_keys=True),
             at=at,
         )

@@ -30,7 +30,7 @@ def test_nothing_but_the_base_environment_reaches_the_command(job: Job, monkeypa
     monkeypatch.setenv("SOMEBODY_ELSES", "secret")
     job.run("env > env", env={"OMP_NUM_THREADS": "2"})
     names = {line.split("=")[0] for line in (job.work / "env").read_text().splitlines()}
-    assert names - {"PWD", "SHLVL", "_", "OLDPWD"} == {"PATH", "OMP_NUM_THREADS", "GPUJOB_RUN"}
+    assert names - {"PWD", "SHLVL", "_", "OLDPWD"} == {"PATH", "OMP_NUM_THREADS", "GPUJOB_RUN", "GPUJOB_METRICS"}
 
 
 def test_the_record_has_every_key_from_the_beginning(job: Job) -> None:
@@ -109,3 +109,11 @@ def test_a_line_of_samples_keeps_the_peak_between_lines(tmp_path: Path) -> None:
         file.add(at, {"ram": ram, "vram": None, "gpu": None, "cpu": None})
     last = json.loads((tmp_path / "samples.jsonl").read_text().splitlines()[-1])
     assert (last["ram"], last["vram"]) == (99, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [('{"step_seconds": 0.42}', 0.42), ('{"step_seconds": NaN}', None), ("[1]", None), ("no", None)],
+)
+def test_the_command_may_tell_its_time_per_step(job: Job, told: str, seconds: float | None) -> None:
+    assert job.run(f"echo '{told}' > $GPUJOB_METRICS")["step_seconds"] == seconds

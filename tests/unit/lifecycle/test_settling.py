@@ -23,7 +23,7 @@ GB = 10**9
 RECORD = {
     "peak_ram_bytes": 5 * GB, "load_ram_bytes": 4 * GB, "peak_vram_bytes": 11 * GB, "peak_device_vram_bytes": 12 * GB,
     "vram_used_before_bytes": 1 * GB, "vram_total_bytes": 16 * GB, "ram_total_bytes": 64 * GB, "setup_seconds": 10.0,
-    "run_seconds": 50.0, "versions": {"torch": "2.8.0", "driver": "550.54"},
+    "step_seconds": 0.42,     "run_seconds": 50.0, "versions": {"torch": "2.8.0", "driver": "550.54"},
 }  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def test_everything_seen_and_predicted_is_kept(tmp_path, spec):
     assert (seen.vram_usable_bytes, seen.vram_capacity_bytes) == (15 * GB, 16 * GB)
     assert json.loads(seen.versions) == RECORD["versions"]
     assert (seen.ram_above_bytes, seen.vram_above_bytes) == (None, None)
-    assert (seen.setup_seconds, seen.run_seconds) == (10.0, 50.0)
+    assert (seen.setup_seconds, seen.run_seconds, seen.step_seconds) == (10.0, 50.0, 0.42)
 
 
 def test_what_was_not_enough_is_kept_as_a_bound(tmp_path, spec):
