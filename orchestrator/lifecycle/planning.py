@@ -41,6 +41,7 @@ def _from_observation(seen: Observation) -> Seen:
         peak_ram_bytes=seen.peak_ram_bytes,
         peak_vram_bytes=seen.peak_vram_bytes,
         run_seconds=seen.run_seconds,
+        gpu=seen.gpu,
         where=f" in an earlier job on {seen.at[:10]}",
     )
 
@@ -56,6 +57,7 @@ def _from_attempt(attempt: Attempt, observed: Observation | None) -> Seen:
         peak_ram_bytes=attempt.peak_ram_bytes,
         peak_vram_bytes=attempt.peak_vram_bytes,
         run_seconds=observed.run_seconds if observed else None,
+        gpu=attempt.gpu,
         this_job=True,
         where=f" in attempt {attempt.number}",
     )

@@ -1,8 +1,8 @@
 """Climbing a ladder on paper: which rung is reached, and how it ends there. Exact, no sampling.
 
 The need of a job for a memory is one uncertain level, shared by all rungs that depend on it. A level is told by its
-*exceedance*: the chance, before anything was tried, that the need is still higher. So it is uniform in (0, 1], a rung whose
-capacity has exceedance ``e`` runs out exactly if the level's exceedance is below ``e``, and after that only
+*exceedance*: the chance, before anything was tried, that the need is still higher. So it is uniform in (0, 1]; a rung
+whose capacity has exceedance ``e`` runs out exactly if the level's exceedance is below ``e``, and after that only
 those with less remain possible. A rung that what was seen rules out is passed over, free of charge.
 """
 
@@ -50,6 +50,10 @@ class Chances:
     def attempted(self) -> float:
         """The chance that it is attempted at all."""
         return self.succeeds + self.runs_out + self.breaks
+
+    def dollars(self, option: Option) -> float:
+        """What its endings cost, each as often as it happens."""
+        return self.succeeds * option.success + self.runs_out * option.out + self.breaks * option.broken
 
 
 def unknown(levels: int) -> Belief:

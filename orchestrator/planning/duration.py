@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist, median, pstdev
 
 from backends.base import Offer
@@ -80,7 +81,7 @@ class Workload:
     download_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Course:
     """An attempt in time. ``basis`` says where the time of the run comes from."""
 
@@ -89,15 +90,13 @@ class Course:
     fetch: Time
     basis: str
 
-    @property
+    @cached_property
     def total(self) -> Time:
         """All of it."""
         return together((self.setup, self.run, self.fetch))
 
 
-def course(
-    spec: JobSpec, variant: ResolvedVariant, offer: Offer, knowledge: Knowledge, workload: Workload
-) -> Course:
+def course(spec: JobSpec, variant: ResolvedVariant, offer: Offer, knowledge: Knowledge, workload: Workload) -> Course:
     """How long ``variant`` takes on ``offer``, step by step."""
     run, basis = _run(spec, variant, offer, knowledge, workload)
     if run.mean > spec.limits.runtime:

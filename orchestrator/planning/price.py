@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
@@ -94,4 +95,5 @@ def compute_units(units_per_hour: Decimal, micros_per_unit: int, units_left: Dec
 
 
 def _milliseconds(seconds: float) -> int:
-    return int((Decimal(repr(seconds)) * 1000).to_integral_value(ROUND_CEILING))
+    """Rounded up from the microsecond: finer than that, a float's last digits are noise."""
+    return math.ceil(round(seconds * 1000, 3))

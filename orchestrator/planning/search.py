@@ -3,10 +3,10 @@
 The objective is the expected cost of the climb, plus ``failure`` if no rung succeeds, plus ``SHORTFALL`` for each
 unit of chance that is missing to ``target``. Worst cases together never exceed the budget.
 
-Bound: what is left can cost no less than it would for someone who knew the need from the start and went straight to the cheapest
-option that fits, stated for each memory as if the others always sufficed. Dominance: an option is not tried before
-one that is at least as good in every respect. (Where success costs more than failing, which only the target makes worth
-while, a better chance can cost more; there only equal chances are compared.)
+Bound: what is left can cost no less than it would for someone who knew the need from the start and went straight to
+the cheapest option that fits, stated for each memory as if the others always sufficed. Dominance: an option is not
+tried before one that is at least as good in every respect. (Where success costs more than failing, which only the
+target makes worth while, a better chance can cost more; there only equal chances are compared.)
 """
 
 from __future__ import annotations
@@ -85,13 +85,9 @@ class _Search:
             chances, states = step(option, node.states)
             if chances.succeeds <= 0:
                 continue
-            spent = (
-                node.spent
-                + chances.succeeds * option.success
-                + chances.runs_out * option.out
-                + chances.breaks * option.broken
+            child = _Node(
+                (*node.order, place), node.spent + chances.dollars(option), states, node.left - option.reserve
             )
-            child = _Node((*node.order, place), spent, states, node.left - option.reserve)
             self._offer(child)
             found.append((round(self._bound(child), 7), child))
         return found
@@ -112,13 +108,16 @@ def dominators(options: Sequence[Option], aim: Aim) -> list[set[int]]:
     """For each option the places of those at least as good in every respect, as many as there are rungs at most."""
     order = sorted(range(len(options)), key=lambda place: (options[place].success, options[place].out, place))
     better: list[set[int]] = [set() for _ in options]
-    for rank, place in enumerate(order):
-        for other in order[:rank]:
+    able: list[int] = []
+    for place in order:
+        for other in able:
             one, two = options[other], options[place]
             if _as_good(one, two) and (one.success <= aim.failure or _equal_chances(one, two)):
                 better[place].add(other)
                 if len(better[place]) >= aim.rungs:
                     break
+        else:
+            able.append(place)
     return better
 
 
@@ -171,9 +170,7 @@ class _Bound:
         return self._known[belief]
 
     def _exceedances(self, level: int) -> list[float]:
-        return [
-            max(o.vram_out if o.vram == level else 0.0, o.ram_out if o.ram == level else 0.0) for o in self.options
-        ]
+        return [max(o.vram_out if o.vram == level else 0.0, o.ram_out if o.ram == level else 0.0) for o in self.options]
 
 
 @dataclass(frozen=True, slots=True)

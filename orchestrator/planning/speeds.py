@@ -5,6 +5,7 @@ A name that is not here has no speed: times on it are taken as stated, with a wi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -26,7 +27,7 @@ class Speed:
         """How many times faster than ``other``; the geometric mean of both figures where the bound is not known."""
         compute, memory = self.tflops / other.tflops, self.gb_per_second / other.gb_per_second
         ratios: dict[Bound | None, float] = {"compute": compute, "memory": memory, "host": 1.0}
-        return ratios.get(bound, (compute * memory) ** 0.5)
+        return ratios.get(bound, math.sqrt(compute * memory))
 
 
 CPU = Speed(tflops=1.0, gb_per_second=40.0)

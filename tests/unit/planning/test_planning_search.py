@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.planning.climb import Option, climb, unknown
-from orchestrator.planning.search import SHORTFALL, Aim, best_order
+from orchestrator.planning.search import Aim, best_order
 
 VRAM, RAM, OTHER = 0, 1, 2
 LEVELS = 3
@@ -20,7 +20,7 @@ dollars = st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0, 3.5, 8.0])
 
 @st.composite
 def options(draw: st.DrawFn) -> Option:
-    success = draw(dollars)
+    success, nuisance = draw(dollars), draw(st.sampled_from([0.0, 0.0, 2.0, 30.0]))
     return Option(
         vram=draw(st.sampled_from([VRAM, VRAM, OTHER])),
         vram_out=draw(exceedances),
@@ -28,8 +28,8 @@ def options(draw: st.DrawFn) -> Option:
         ram_out=draw(exceedances),
         reliability=draw(st.sampled_from([1.0, 0.97, 0.9, 0.5])),
         success=success + draw(dollars),
-        out=success * draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])),
-        broken=success * draw(st.sampled_from([0.0, 0.2, 1.0])),
+        out=success * draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])) + nuisance,
+        broken=success * draw(st.sampled_from([0.0, 0.2, 1.0])) + nuisance,
         reserve=draw(st.integers(0, 5)),
     )
 
@@ -46,7 +46,7 @@ aims = st.builds(
 def outcomes(ladder: list[Option]) -> list[tuple[float, float, bool]]:
     """Chance, dollars and success of every way that a climb can go: needs by the cell they lie in, coins one by one."""
     cells = [sorted({0.0, 1.0, *(o.vram_out for o in ladder), *(o.ram_out for o in ladder)}) for _ in range(LEVELS)]
-    intervals = [list(zip(edges, edges[1:], strict=False)) for edges in cells]
+    intervals = [list(pairwise(edges)) for edges in cells]
     found = []
     for needs in product(*intervals):
         mass = 1.0
@@ -82,10 +82,7 @@ def one_climb(
 def loss(ladder: list[Option], aim: Aim) -> float:
     """What the ladder costs in expectation, by the climb on paper."""
     ends = climb(ladder, unknown(LEVELS))
-    spent = sum(
-        end.succeeds * option.success + end.runs_out * option.out + end.breaks * option.broken
-        for option, end in zip(ladder, ends, strict=True)
-    )
+    spent = sum(end.dollars(option) for option, end in zip(ladder, ends, strict=True))
     return aim.loss(spent, 1 - sum(end.succeeds for end in ends))
 
 
@@ -94,10 +91,7 @@ def loss(ladder: list[Option], aim: Aim) -> float:
 def test_the_climb_on_paper_is_every_climb_weighted(ladder: list[Option]) -> None:
     ways = outcomes(ladder)
     ends = climb(ladder, unknown(LEVELS))
-    spent = sum(
-        end.succeeds * option.success + end.runs_out * option.out + end.breaks * option.broken
-        for option, end in zip(ladder, ends, strict=True)
-    )
+    spent = sum(end.dollars(option) for option, end in zip(ladder, ends, strict=True))
     assert sum(chance for chance, _, _ in ways) == pytest.approx(1)
     assert spent == pytest.approx(sum(chance * dollars for chance, dollars, _ in ways), abs=1e-9)
     assert sum(end.succeeds for end in ends) == pytest.approx(
