@@ -10,8 +10,8 @@ from backends.base import Billing, Offer
 
 GB = 10**9
 
-_NOT_WHOLE = ("accelerator part", "MEMORY-BASED", "unverified")
-"""Rows whose price is not what such a machine costs."""
+_NOT_WHOLE = ("accelerator part", "billed extra", "MEMORY-BASED", "unverified", "old", "free tier")
+"""Rows whose price is not, or no longer, what such a machine costs."""
 
 _RAM_UNKNOWN = 48 * GB
 """Per GPU, where the table does not say: what providers of single GPUs usually give."""

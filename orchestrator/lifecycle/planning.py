@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from backends.base import Offer
+from orchestrator.config import Config
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.planning.knowledge import Knowledge, Seen
+from orchestrator.planning.plan import Priority
+from orchestrator.planning.weights import WEIGHTS, Weights
 from orchestrator.records.attempts import observations_of
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Attempt, Observation
@@ -28,6 +31,13 @@ def knowledge_for(store: Store, spec: JobSpec, digest: str, attempts: Sequence[A
         seen=(*earlier, *(_from_attempt(a, observed.get(a.id or 0)) for a in attempts)),
         killed_counts=spec.on_oom.unexplained_sigkill == "treat_as_oom",
     )
+
+
+def weights_for(config: Config, priority: Priority) -> Weights:
+    """The weights of a priority, with those that the user has set by themselves."""
+    names = ("hour", "failure", "quality", "target")
+    own = {name: value for name in names if (value := config.get(f"plan.{name}")) is not None}
+    return WEIGHTS[priority].changed(own)
 
 
 def _from_observation(seen: Observation) -> Seen:

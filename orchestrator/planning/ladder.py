@@ -186,6 +186,7 @@ def _rung(each: Outlook, reserved: Reservation, end: Chances, rank: int, place: 
         allowed_seconds=reserved.seconds,
         expected_micros=each.micros,
         worst_case_micros=reserved.micros,
+        needed_micros=each.reserved.micros,
         p_reached=end.attempted,
         p_success=end.succeeds / end.attempted if end.attempted else 0.0,
         ram_capacity_bytes=each.candidate.ram_capacity_bytes,

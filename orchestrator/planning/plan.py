@@ -41,7 +41,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One attempt that may be made. Its worst case is reserved from the budget before it starts.
+    """One attempt that may be made. Its worst case is reserved before it starts, ``needed_micros`` at the least.
 
     ``expected_*`` are of an attempt that succeeds; ``p_success`` holds if it is tried, which it is with ``p_reached``.
     """
@@ -58,6 +58,7 @@ class Rung:
     allowed_seconds: float
     expected_micros: int
     worst_case_micros: int
+    needed_micros: int
     p_reached: float
     p_success: float
     ram_capacity_bytes: int
@@ -80,6 +81,7 @@ class Rung:
             "allowed_minutes": round(self.allowed_seconds / 60, 2),
             "expected_usd": decimal_usd(self.expected_micros),
             "worst_case_usd": decimal_usd(self.worst_case_micros),
+            "needed_usd": decimal_usd(self.needed_micros),
             "p_reached": round(self.p_reached, 4),
             "p_success": round(self.p_success, 4),
             "ram_capacity_bytes": self.ram_capacity_bytes,

@@ -22,8 +22,8 @@ RUNG_KEYS = {
     "worst_case_usd", "p_success", "reasons",
 }  # fmt: skip
 FURTHER_RUNG_KEYS = {
-    "p_reached", "wait_minutes", "quality", "allowed_minutes", "ram_capacity_bytes", "vram_capacity_bytes",
-    "ram_cap_bytes",
+    "p_reached", "needed_usd", "wait_minutes", "quality", "allowed_minutes", "ram_capacity_bytes",
+    "vram_capacity_bytes", "ram_cap_bytes",
 }  # fmt: skip
 
 
@@ -32,7 +32,7 @@ class TestOrder:
 
     spec = job(
         {"name": "full", "needs": {"ram": "16 GB"}},
-        {"name": "rough", "needs": {"ram": "8 GB"}, "quality": 0.9},
+        {"name": "rough", "needs": {"ram": "8 GB"}, "quality": 0.95},
         duration=HOUR,
     )
     offers = (machine("slow", usd="0.2"), machine("quick", usd="9"), machine("home", "local", usd="1.5"))
