@@ -128,7 +128,16 @@ class LocalBackend:
             if held and held.ended is None:
                 self._save(_ended(held))
         failpoint("local.delete:freed")
-        shutil.rmtree(self._root / lease.key, ignore_errors=True)
+        self._remove(lease.key)
+
+    def _remove(self, key: str) -> None:
+        """Remove the job directory, moved away first: a runner that is just being started finds it gone."""
+        place, gone = self._root / key, self._root / f"{key}.gone"
+        if place.exists():
+            shutil.rmtree(gone, ignore_errors=True)
+            place.rename(gone)
+            LocalMachine(self._root).sweep(gone.name, key)
+        shutil.rmtree(gone, ignore_errors=True)
 
     def settled(self, lease: Lease) -> None:
         """Drop the note of a lease that is over and accounted for."""

@@ -15,9 +15,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from kit import GPUJOB, PASS, Spent, environment, machine, middle, ms, run, table, write_spec
+from kit import GPUJOB, PASS, Spent, environment, machine, middle, ms, run, table, warm_worker, write_spec
 
 from orchestrator.clock import moment
 from orchestrator.home import Home
@@ -31,13 +30,15 @@ executor.submit(submitit.helpers.CommandFunction(["true"], verbose=False)).resul
 """
 
 
-def rounds_of(commands: Mapping[str, Sequence[str]], count: int, home: Home) -> tuple[dict[str, list[Spent]], Any]:
+def rounds_of(
+    commands: Mapping[str, Sequence[str]], count: int, home: Home
+) -> tuple[dict[str, list[Spent]], list[dict[str, float]]]:
     """Each command once per round; with every submission, where its time went."""
     env = environment(home.root)
-    for command in commands.values():
-        run(command, env)
     taken: dict[str, list[Spent]] = {name: [] for name in commands}
     parts: list[dict[str, float]] = []
+    for command in commands.values():
+        run(command, env)
     for _ in range(count):
         for name, command in commands.items():
             began = time.time()
@@ -104,7 +105,9 @@ def main() -> None:
         if given.peer:
             commands[PEER] = [given.peer, "-c", PEER_PROGRAM, str(Path(folder) / "submitit")]
         print(f"{machine()}; {given.rounds} rounds\n")
-        taken, parts = rounds_of(commands, given.rounds, Home(Path(folder) / "home"))
+        home = Home(Path(folder) / "home").ensure()
+        with warm_worker(spec, environment(home.root)):
+            taken, parts = rounds_of(commands, given.rounds, home)
     print(wholes_table(taken) + "\n\n" + parts_table(parts))
 
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from kit import GPUJOB, PASS, Middle, environment, interleaved, machine, ms, run, table, write_spec
+from kit import GPUJOB, PASS, Middle, environment, interleaved, machine, ms, table, warm_worker, write_spec
 
 TIMES, PLUS = 3, 0.150
 
@@ -26,12 +26,16 @@ LOOKING = {
     "gpujob report": ["report"],
     "gpujob config list": ["config", "list"],
 }
+STARTUP = frozenset({"sitecustomize", "usercustomize", "_distutils_hack", "org", "__editable___gpujob_0_1_0_finder"})
+"""Loaded, or looked for, by Python itself and by an editable installation."""
+
 LISTED = ("gpujob --help", "gpujob ls")
 
 
 def measure(spec: Path, env: Mapping[str, str], rounds: int) -> dict[str, Middle]:
     """All commands on a journal with one finished job."""
-    run([GPUJOB, "submit", str(spec), "--budget", "1"], env)
+    with warm_worker(spec, env):
+        pass  # one job is over, and the worker has gone
     commands = {PASS: [sys.executable, "-c", "pass"]}
     commands |= {name: [GPUJOB, *words] for name, words in LOOKING.items()}
     commands["gpujob plan SPEC"] = [GPUJOB, "plan", str(spec), "--budget", "1"]
@@ -50,7 +54,7 @@ def measured_table(found: Mapping[str, Middle]) -> str:
 
 
 def import_listing(words: list[str], env: Mapping[str, str]) -> str:
-    """Milliseconds of importing by top-level package, from ``-X importtime``; the standard library is one line."""
+    """Milliseconds of importing by top-level package, from ``-X importtime``; Python itself is one line."""
     command = [sys.executable, "-X", "importtime", "-m", "orchestrator.cli.main", *words]
     said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stderr
     micros: Counter[str] = Counter()
@@ -66,7 +70,8 @@ def import_listing(words: list[str], env: Mapping[str, str]) -> str:
 
 def _package(module: str) -> str:
     top = module.partition(".")[0]
-    return "(standard library)" if top in sys.stdlib_module_names or module == "site" else top
+    ours = top in ("orchestrator", "backends") or (top not in sys.stdlib_module_names and top not in STARTUP)
+    return top if ours else "(Python itself)"
 
 
 def main(rounds: int) -> None:
