@@ -7,20 +7,19 @@ everything goes wrong is paid for. A job that fails counts for as much as its bu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Sequence
 
 from backends.base import Offer
 from backends.units import format_duration, format_size, format_usd
 from orchestrator.planning.advice import nearest_change
-from orchestrator.planning.climb import Chances, Option, climb
+from orchestrator.planning.choosing import Limits, choose
+from orchestrator.planning.climb import Chances, climb
 from orchestrator.planning.feasibility import Candidate, No, Question
 from orchestrator.planning.knowledge import Knowledge, Seen
 from orchestrator.planning.memory_need import MemoryOutlook, memory_outlook
 from orchestrator.planning.outlook import NO_FACTS, Facts, Looking, Outlook
 from orchestrator.planning.plan import Code, Plan, Priority, Rejection, Rung
 from orchestrator.planning.reservation import Reservation, spread, unaffordable
-from orchestrator.planning.search import Aim, best_order
 from orchestrator.planning.sorting import sort_out
 from orchestrator.planning.weights import WEIGHTS, Weights
 from orchestrator.spec.model import JobSpec
@@ -44,56 +43,32 @@ def make_plan(
     ``weights`` replace those of the priority; ``facts`` are what is known beside the spec.
     """
     rungs = max(0, spec.limits.attempts if attempts_left is None else attempts_left)
-    weights = weights or WEIGHTS[priority]
+    limits = Limits(max(0, budget_micros), rungs, weights or WEIGHTS[priority])
     memory = memory_outlook(spec, knowledge, facts.needs)
     candidates, rejected = sort_out(list(offers), Question(spec, knowledge, frozenset(backends)), max(1, rungs))
-    looking = Looking(spec, knowledge, memory, facts, weights)
-    looks = sorted((looking.at(each) for each in candidates), key=_place)
-    budget = max(0, budget_micros)
-    order = _order(looks, memory, budget, rungs, weights)
-    chosen = [looks[place] for place in order]
-    reserved = spread([each.reserved for each in chosen], budget - sum(each.reserved.micros for each in chosen))
-    ends = climb([each.option for each in chosen], memory.belief)
+    choice = choose(candidates, Looking(spec, knowledge, memory, facts, limits.weights), memory.belief, limits)
+    reserved = spread(
+        [each.reserved for each in choice.rungs], limits.budget - sum(each.reserved.micros for each in choice.rungs)
+    )
+    ends = climb([each.option for each in choice.rungs], memory.belief)
     labelled = len({variant.quality for variant in spec.variants}) > 1
     first = _because(knowledge.last_of_this_job())
     ladder = [
         _rung(each, kept, end, first_rank + place, first if place == 0 else _NEXT, labelled=labelled)
-        for place, (each, kept, end) in enumerate(zip(chosen, reserved, ends, strict=True))
+        for place, (each, kept, end) in enumerate(zip(choice.rungs, reserved, ends, strict=True))
     ]
-    refused = _Refusal(spec, memory, chosen, budget, rungs)
-    rejected += [each.candidate.refused(refused.of(each)) for place, each in enumerate(looks) if place not in order]
-    return _plan(ladder, chosen, ends, _in_order(rejected, spec), budget_micros)
-
-
-def _place(each: Outlook) -> tuple[float, int, int, int, str, str]:
-    """By what success weighs; among equals the variant listed first, then more memory, then the name."""
-    candidate = each.candidate
-    offer = candidate.offer
-    memory = (-candidate.ram_capacity_bytes, -offer.vram_bytes)
-    return (each.option.success, candidate.order, *memory, offer.backend, offer.name)
-
-
-def _order(looks: Sequence[Outlook], memory: MemoryOutlook, budget: int, rungs: int, weights: Weights) -> list[int]:
-    payable = [place for place, each in enumerate(looks) if each.lasts and each.reserved.micros <= budget]
-    options = [looks[place].option for place in payable]
-    alone = (_cost_of_success(option, climb([option], memory.belief)[0]) for option in options)
-    failure = weights.failure + budget / 1e6 + min(alone, default=0.0)
-    return [payable[place] for place in best_order(options, memory.belief, Aim(budget, rungs, failure, weights.target))]
-
-
-def _cost_of_success(option: Option, end: Chances) -> float:
-    """What trying it again and again until it succeeds would cost."""
-    return end.dollars(option) / end.succeeds if end.succeeds else math.inf
+    refusal = _Refusal(spec, memory, choice.rungs, limits)
+    rejected += [*choice.dearer, *(each.candidate.refused(refusal.of(each)) for each in choice.others)]
+    return _plan(ladder, choice.rungs, ends, _in_order(rejected, spec), budget_micros)
 
 
 class _Refusal:
     """Why a candidate is not on the ladder that was chosen."""
 
-    def __init__(
-        self, spec: JobSpec, memory: MemoryOutlook, chosen: Sequence[Outlook], budget: int, rungs: int
-    ) -> None:
-        self._spec, self._memory, self._chosen, self._budget, self._rungs = spec, memory, chosen, budget, rungs
-        self._left = budget - sum(each.reserved.micros for each in chosen)
+    def __init__(self, spec: JobSpec, memory: MemoryOutlook, chosen: Sequence[Outlook], limits: Limits) -> None:
+        self._spec, self._memory, self._chosen = spec, memory, chosen
+        self._budget, self._rungs = limits.budget, limits.rungs
+        self._left = limits.budget - sum(each.reserved.micros for each in chosen)
 
     def of(self, each: Outlook) -> No:
         """The reason that comes first."""

@@ -63,6 +63,13 @@ class MemoryOutlook:
     of: Mapping[str, Memories]
     belief: Belief
 
+    def out(self, known: Known | None, capacity: int) -> float:
+        """The exceedance of ``capacity``; 0 without a need. Before anything ran out, no finer than is worth knowing."""
+        if known is None:
+            return 0.0
+        out = known.out(capacity)
+        return round(out, 5) if self.belief[2 * known.level] == 1.0 else out
+
 
 def memory_outlook(spec: JobSpec, knowledge: Knowledge, predicted: Mapping[str, VariantNeed]) -> MemoryOutlook:
     """What to think of the memory of each variant."""

@@ -140,8 +140,8 @@ class Looking:
             allowance=Allowance.of(run, spec.limits.runtime),
             stays=stays,
             survives=survives,
-            vram_out=memories.vram.out(offer.vram_bytes) if memories.vram else 0.0,
-            ram_out=memories.ram.out(candidate.ram_capacity_bytes),
+            vram_out=self._memory.out(memories.vram, offer.vram_bytes),
+            ram_out=self._memory.out(memories.ram, candidate.ram_capacity_bytes),
             basis=_basis(candidate, run, memories.vram, memories.ram, survives),
         )
 
