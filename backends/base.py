@@ -40,6 +40,33 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
+class Billing:
+    """How an offer is charged beside its hourly rate. Money in micro-dollars, times in seconds.
+
+    Time is rounded up to ``increment_seconds``, and at least ``minimum_seconds`` are charged. ``free_seconds`` of a
+    quota come first; ``quota_ends`` says that nothing can be bought beyond it. ``subscription_micros`` is paid once,
+    unless ``subscribed``, and shared by ``uses`` jobs. ``interruptions_per_hour`` is the provider's taking back of a
+    spot machine. ``wait_seconds`` pass before it starts, unpaid: a queue, or a person who has to press a button.
+    """
+
+    increment_seconds: int = 1
+    minimum_seconds: int = 0
+    disk_micros_per_gb_month: int = 0
+    egress_micros_per_gb: int = 0
+    free_seconds: int = 0
+    quota_ends: bool = False
+    subscription_micros: int = 0
+    subscribed: bool = False
+    uses: int = 1
+    interruptions_per_hour: float = 0.0
+    wait_seconds: float = 0.0
+
+
+BY_THE_SECOND = Billing()
+"""Charged for every second begun, and for nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """Something that could be rented now, at a price, with a capacity.
 
@@ -60,6 +87,7 @@ class Offer:
     shared: bool = False
     source: str = ""
     as_of: str = ""
+    billing: Billing = BY_THE_SECOND
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends.units import decimal_usd, format_duration, parse_duration, parse_usd
+from backends.units import MICROS_PER_USD, decimal_usd, format_duration, parse_duration, parse_usd
 
 
 class ConfigError(Exception):
@@ -29,6 +29,26 @@ def _count(text: str) -> int:
     if not text.isdecimal():
         raise ValueError(f"{text!r} is not a whole number")
     return int(text)
+
+
+def _weight(text: str) -> float | None:
+    """Dollars, or None for what the priority says."""
+    return None if text == "auto" else parse_usd(text) / MICROS_PER_USD
+
+
+def _chance(text: str) -> float | None:
+    """A chance below 1, written as 0.95 or 95%, or None for what the priority says."""
+    if text == "auto":
+        return None
+    number = text.strip().removesuffix("%")
+    chance = float(number) / (100 if number != text.strip() else 1)
+    if not 0 <= chance < 1:
+        raise ValueError(f"{text!r} is not a chance that can be aimed at; write 0.95 or 95%")
+    return chance
+
+
+def _shown(value: float | None) -> str:
+    return "auto" if value is None else f"{value:g}"
 
 
 def _one_or_more(text: str) -> int:
@@ -55,6 +75,18 @@ SETTINGS: dict[str, Setting] = {
     "local.slots": Setting("CPU jobs that may run at once on this machine; 0 means one per CPU", "0", _count),
     "catalog.url": Setting(
         "where `gpujob catalog refresh` fetches the price table: an https address, or none", "none", _address, _or_none
+    ),
+    "plan.hour": Setting(
+        "what an hour of waiting is worth to you in USD; auto: as the priority says", "auto", _weight, _shown
+    ),
+    "plan.failure": Setting(
+        "what a failed attempt annoys you in USD; auto: as the priority says", "auto", _weight, _shown
+    ),
+    "plan.quality": Setting(
+        "what losing all quality would cost you in USD; auto: as the priority says", "auto", _weight, _shown
+    ),
+    "plan.target": Setting(
+        "chance of success to aim at within the budget; auto: as the priority says", "auto", _chance, _shown
     ),
     "worker.threads": Setting("jobs that one worker looks after at once", "16", _one_or_more),
     "worker.idle": Setting("how long a background worker waits for more work", "60s", parse_duration, format_duration),

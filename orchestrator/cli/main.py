@@ -177,15 +177,26 @@ def ls(
 
 
 @app.command()
-def show(job: JobArgument, as_json: JsonOption = False) -> None:
+def show(
+    job: JobArgument,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="What the plan expected of each attempt, beside what happened.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Everything about one job: plan, attempts, each step with every try, outcome with evidence, money.
 
     Example: gpujob show quickstart
     """
-    from orchestrator.cli.showing import detail_text
+    from orchestrator.cli.showing import detail_text, explained_text
+    from orchestrator.reports.explaining import explanation
     from orchestrator.reports.jobs import job_detail
 
     reader = _reader()
+    if explain:
+        found = explanation(reader, reader.job_id(job))
+        say_json(found) if as_json else say(explained_text(found))
+        return
     detail = job_detail(reader, reader.job_id(job))
     if as_json:
         say_json(detail)

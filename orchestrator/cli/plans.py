@@ -18,12 +18,17 @@ def plan_text(plan: dict[str, Any]) -> str:
         parts += [bold("Plan") + f"  within {usd(plan['budget_usd'])}", _ladder(plan), _sums(plan)]
     if plan["rejected"]:
         parts += ["", bold("Not on the ladder"), _rejected(plan)]
+    if plan.get("what_if"):
+        parts += ["", bold("What would change it"), *(f"  {each}" for each in plan["what_if"])]
     return "\n".join(parts)
 
 
 def usd(decimal: str) -> str:
     """The exact decimal string of ``--json`` as people read it."""
     return format_usd(parse_usd(decimal))
+
+
+_MOST_REJECTED = 25
 
 
 def _ladder(plan: dict[str, Any]) -> str:
@@ -60,4 +65,7 @@ def _sums(plan: dict[str, Any]) -> str:
 
 def _rejected(plan: dict[str, Any]) -> str:
     counted = Counter((r["variant"], f"{r['backend']} {r['offer']}", r["reason"]) for r in plan["rejected"])
-    return table(("variant", "where", "why not"), [key for key, _ in counted.most_common()], indent=2)
+    rows = [key for key, _ in counted.most_common(_MOST_REJECTED)]
+    more = len(counted) - len(rows)
+    rest = [dim(f"  and {more:,} more: --json has them all")] if more else []
+    return "\n".join([table(("variant", "where", "why not"), rows, indent=2), *rest])

@@ -44,6 +44,37 @@ def detail_text(job: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def explained_text(attempts: list[dict[str, Any]]) -> str:
+    """``gpujob show --explain``: predicted against actual, attempt by attempt."""
+    lines = []
+    for each in attempts:
+        lines += [f"{bold(str(each['attempt']))}  {each['variant']} on {each['backend']} {each['offer']}", _why(each)]
+        lines.append(table(("", "predicted", "actual"), _figures(each), right={1, 2}, indent=3))
+    return "\n".join(lines) or "No attempt was made."
+
+
+def _why(attempt: dict[str, Any]) -> str:
+    return dim(f"   {attempt['why']}")
+
+
+def _figures(attempt: dict[str, Any]) -> list[tuple[str, str, str]]:
+    predicted, actual = attempt["predicted"], attempt["actual"]
+    ended = actual["outcome"] or "still running"
+    if predicted is None:
+        return [("ending", "not kept", ended)]
+    peaks = [
+        (name, f"{format_size(predicted[f'{key}_capacity_bytes'])} there", format_size(actual[f"peak_{key}_bytes"]))
+        for name, key in (("RAM", "ram"), ("VRAM", "vram"))
+        if actual[f"peak_{key}_bytes"]
+    ]
+    return [
+        ("ending", f"{predicted['p_success']:.0%} success", ended),
+        ("time", format_duration(predicted["expected_minutes"] * 60), format_duration(actual["minutes"] * 60)),
+        ("cost", f"{usd(predicted['expected_usd'])}, at worst {usd(predicted['worst_case_usd'])}", usd(actual["usd"])),
+        *peaks,
+    ]
+
+
 def report_text(report: dict[str, Any]) -> str:
     """``gpujob report``: where every cent went."""
     lines = [*report["lines"], report["total"]]

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends.units import format_usd
@@ -17,11 +17,14 @@ from orchestrator.cli.screen import ask, dim, say, say_json, warned
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
 from orchestrator.home import Home
-from orchestrator.lifecycle.planning import gather_offers, knowledge_for
+from orchestrator.lifecycle.planning import gather_offers, knowledge_for, weights_for
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.vault import Vault
+from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.ladder import make_plan
+from orchestrator.planning.outlook import NO_FACTS, Facts
 from orchestrator.planning.plan import Plan, Priority
+from orchestrator.planning.whatif import what_if
 from orchestrator.records.jobs import add_job
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Job
@@ -60,16 +63,31 @@ def prepare(home: Home, store: Store, wish: Wish) -> Prepared:
     spec = _limited(load_spec(wish.spec, overrides_from(wish.params)), wish.max_runtime)
     files = files_to_send(spec, home)
     digest = f"{spec_digest(spec)[:20]}-{tree_digest(spec.workdir, files)[:20]}"
-    backends = Backends(home, Config(home.config))
-    plan = make_plan(
-        spec,
-        gather_offers(backends, wish.backends, spec),
-        knowledge_for(store, spec, digest, ()),
-        wish.budget_micros,
-        wish.priority,
-        backends=wish.backends,
-    )
+    plan = _planned(spec, Config(home.config), home, wish, knowledge_for(store, spec, digest, ()))
     return Prepared(spec, files, digest, plan)
+
+
+def _planned(spec: JobSpec, config: Config, home: Home, wish: Wish, knowledge: Knowledge) -> Plan:
+    """The plan, and what would change it."""
+    offers = gather_offers(Backends(home, config), wish.backends, spec)
+
+    def again(
+        *, budget_micros: int | None = None, priority: Priority | None = None, facts: Facts | None = None
+    ) -> Plan:
+        chosen = priority or wish.priority
+        return make_plan(
+            spec,
+            offers,
+            knowledge,
+            wish.budget_micros if budget_micros is None else budget_micros,
+            chosen,
+            backends=wish.backends,
+            weights=weights_for(config, chosen),
+            facts=facts or NO_FACTS,
+        )
+
+    plan = again()
+    return replace(plan, what_if=what_if(plan, again, {}))
 
 
 def files_to_send(spec: JobSpec, home: Home) -> list[SelectedFile]:

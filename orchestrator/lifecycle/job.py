@@ -13,9 +13,10 @@ from backends.base import BackendError, Offer
 from backends.failpoints import failpoint
 from backends.units import format_usd
 from orchestrator.clock import stamp
+from orchestrator.config import Config
 from orchestrator.lifecycle.attempt import AttemptRun, Held, Tools
 from orchestrator.lifecycle.outcome import Outcome
-from orchestrator.lifecycle.planning import gather_offers, knowledge_for
+from orchestrator.lifecycle.planning import gather_offers, knowledge_for, weights_for
 from orchestrator.lifecycle.vault import MissingSecret
 from orchestrator.planning.ladder import make_plan
 from orchestrator.planning.plan import Plan, Priority, Rung
@@ -124,6 +125,7 @@ class _JobRun:
             backends=options["backends"],
             attempts_left=self._spec.limits.attempts - made,
             first_rank=len(attempts) + 1,
+            weights=weights_for(Config(self._tools.home.config), Priority(self._job.priority)),
         )
 
     def _reserve(self, rung: Rung, attempts: Sequence[Attempt]) -> None:
@@ -145,7 +147,7 @@ class _JobRun:
         )
         why = "; ".join(rung.reasons)
         text = f"attempt {number}: {rung.variant} on {rung.backend} {rung.offer} ({why})"
-        open_attempt(self._tools.store, attempt, text, {"attempt": number, "why": why})
+        open_attempt(self._tools.store, attempt, text, {"attempt": number, "why": why, "predicted": rung.to_json()})
 
     def _finish(self, state: JobState, outcome: str, summary: str, *, forget_secrets: bool = True) -> JobState:
         """Tidy up, then record the end: a finished job is never looked at again."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from backends.base import Offer
+from orchestrator.config import Config
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.planning.knowledge import Knowledge, Seen
+from orchestrator.planning.plan import Priority
+from orchestrator.planning.weights import WEIGHTS, Weights
 from orchestrator.records.observations import observations_of
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Attempt, Observation
@@ -30,6 +33,13 @@ def knowledge_for(store: Store, spec: JobSpec, digest: str, attempts: Sequence[A
     )
 
 
+def weights_for(config: Config, priority: Priority) -> Weights:
+    """The weights of a priority, with those that the user has set by themselves."""
+    names = ("hour", "failure", "quality", "target")
+    own = {name: value for name in names if (value := config.get(f"plan.{name}")) is not None}
+    return WEIGHTS[priority].changed(own)
+
+
 def _from_observation(seen: Observation) -> Seen:
     return Seen(
         variant=seen.variant,
@@ -41,6 +51,7 @@ def _from_observation(seen: Observation) -> Seen:
         peak_ram_bytes=seen.peak_ram_bytes,
         peak_vram_bytes=seen.peak_vram_bytes,
         run_seconds=seen.run_seconds,
+        gpu=seen.gpu,
         where=f" in an earlier job on {seen.at[:10]}",
     )
 
@@ -56,6 +67,7 @@ def _from_attempt(attempt: Attempt, observed: Observation | None) -> Seen:
         peak_ram_bytes=attempt.peak_ram_bytes,
         peak_vram_bytes=attempt.peak_vram_bytes,
         run_seconds=observed.run_seconds if observed else None,
+        gpu=attempt.gpu,
         this_job=True,
         where=f" in attempt {attempt.number}",
     )

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from orchestrator.planning.plan import Code, Rejection
 
 _NEAREST_FIRST = (
+    Code.NOT_WORTH_IT,
     Code.BUDGET,
     Code.ATTEMPTS,
+    Code.QUOTA,
     Code.UNAVAILABLE,
     Code.NOT_ALLOWED,
     Code.OOM_SEEN,

@@ -15,12 +15,16 @@ from orchestrator.spec.model import JobSpec, ResolvedVariant
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A pair that can run. ``ram_capacity_bytes`` is what the run may use there: its slice, or the whole machine."""
+    """A pair that can run. ``ram_capacity_bytes`` is what the run may use there: its slice, or the whole machine.
+
+    Candidates of one ``kind`` differ in nothing but name and price.
+    """
 
     offer: Offer
     variant: ResolvedVariant
     order: int
     ram_capacity_bytes: int
+    kind: int = 0
 
     def refused(self, no: No) -> Rejection:
         """The rejection that ``no`` is for this pair."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import median
 
 from backends.units import format_size
 
@@ -33,6 +31,7 @@ class Seen:
     peak_ram_bytes: int | None = None
     peak_vram_bytes: int | None = None
     run_seconds: float | None = None
+    gpu: str | None = None
     this_job: bool = False
     where: str = ""
 
@@ -93,14 +92,6 @@ class Knowledge:
         """The attempts in which ``variant`` went through."""
         return tuple(s for s in self.seen if s.variant == variant and s.outcome == "succeeded")
 
-    def run_seconds(self, variant: str, backend: str, offer: str) -> float | None:
-        """The median time that ``variant`` took on that offer, in seconds."""
-        return _median_seconds(s for s in self.successes(variant) if (s.backend, s.offer) == (backend, offer))
-
-    def run_seconds_anywhere(self, variant: str) -> float | None:
-        """The median time that ``variant`` took wherever it ran, in seconds."""
-        return _median_seconds(self.successes(variant))
-
     def unavailable(self, backend: str, offer: str) -> str | None:
         """Why that offer cannot be had in this job: it had no capacity or never became reachable."""
         for s in self.seen:
@@ -111,8 +102,3 @@ class Knowledge:
     def _out_of_memory(self, variant: str) -> list[Seen]:
         outcomes = {"oom_host", "oom_gpu"} | ({"killed"} if self.killed_counts else set())
         return [s for s in self.seen if s.variant == variant and s.outcome in outcomes]
-
-
-def _median_seconds(seen: Iterable[Seen]) -> float | None:
-    times = [s.run_seconds for s in seen if s.run_seconds is not None]
-    return median(times) if times else None

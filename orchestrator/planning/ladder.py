@@ -1,56 +1,28 @@
-"""From everything feasible to the ordered ladder, inside the budget.
+"""From everything feasible to the ladder that costs least in expectation, inside the budget.
 
-Candidates are ordered by ``expected dollars + value of time x hours + chance of failing x penalty + lost quality x
-its value``; a priority is a setting of those weights. Rungs are then taken in that order as long as their worst
-cases together fit in the budget, so that even a ladder on which everything goes wrong is paid for.
+The order minimises expected dollars + value of time x hours + what failed attempts and lost quality weigh; a priority
+is a setting of those weights. Rungs' worst cases together fit in the budget, so that even a ladder on which
+everything goes wrong is paid for. A job that fails counts for as much as its budget and its best attempt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 
 from backends.base import Offer
-from backends.units import format_size, format_usd
+from backends.units import format_duration, format_size, format_usd
 from orchestrator.planning.advice import nearest_change
-from orchestrator.planning.estimate import Estimate, estimate
-from orchestrator.planning.feasibility import Candidate, No, Question, examine, gpu_unneeded
+from orchestrator.planning.choosing import Limits, choose
+from orchestrator.planning.climb import Chances, climb
+from orchestrator.planning.feasibility import Candidate, No, Question
 from orchestrator.planning.knowledge import Knowledge, Seen
+from orchestrator.planning.memory_need import MemoryOutlook, memory_outlook
+from orchestrator.planning.outlook import NO_FACTS, Facts, Looking, Outlook
 from orchestrator.planning.plan import Code, Plan, Priority, Rejection, Rung
 from orchestrator.planning.reservation import Reservation, spread, unaffordable
+from orchestrator.planning.sorting import sort_out
+from orchestrator.planning.weights import WEIGHTS, Weights
 from orchestrator.spec.model import JobSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """Dollars: for an hour of waiting, for a failed attempt, for losing all quality."""
-
-    hour: float
-    failure: float
-    quality: float
-
-
-WEIGHTS = {
-    Priority.COST: Weights(hour=0.5, failure=1.0, quality=3.0),
-    Priority.SPEED: Weights(hour=50.0, failure=10.0, quality=10.0),
-    Priority.RELIABILITY: Weights(hour=2.0, failure=30.0, quality=10.0),
-    Priority.BALANCED: Weights(hour=5.0, failure=5.0, quality=10.0),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    candidate: Candidate
-    estimate: Estimate
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    """What the ladder must keep to: money and number of rungs."""
-
-    micros: int
-    rungs: int
 
 
 def make_plan(
@@ -63,103 +35,108 @@ def make_plan(
     backends: Collection[str] = (),
     attempts_left: int | None = None,
     first_rank: int = 1,
+    weights: Weights | None = None,
+    facts: Facts = NO_FACTS,
 ) -> Plan:
-    """The plan for what is left: ``budget_micros`` and ``attempts_left`` exclude what earlier attempts used up."""
-    candidates, rejected = _sort_out(list(offers), Question(spec, knowledge, frozenset(backends)))
-    choices = _ordered(candidates, spec, knowledge, WEIGHTS[priority])
-    limits = _Limits(max(0, budget_micros), spec.limits.attempts if attempts_left is None else attempts_left)
-    taken, dropped = _climb(choices, spec, limits)
-    spare = limits.micros - sum(reserved.micros for _, reserved in taken)
-    final = spread([reserved for _, reserved in taken], spare)
+    """The plan for what is left: ``budget_micros`` and ``attempts_left`` exclude what earlier attempts used up.
+
+    ``weights`` replace those of the priority; ``facts`` are what is known beside the spec.
+    """
+    rungs = max(0, spec.limits.attempts if attempts_left is None else attempts_left)
+    limits = Limits(max(0, budget_micros), rungs, weights or WEIGHTS[priority])
+    memory = memory_outlook(spec, knowledge, facts.needs)
+    candidates, rejected = sort_out(list(offers), Question(spec, knowledge, frozenset(backends)), max(1, rungs))
+    choice = choose(candidates, Looking(spec, knowledge, memory, facts, limits.weights), memory.belief, limits)
+    reserved = spread(
+        [each.reserved for each in choice.rungs], limits.budget - sum(each.reserved.micros for each in choice.rungs)
+    )
+    ends = climb([each.option for each in choice.rungs], memory.belief)
     labelled = len({variant.quality for variant in spec.variants}) > 1
     first = _because(knowledge.last_of_this_job())
     ladder = [
-        _rung(choice, reserved, first_rank + place, first if place == 0 else _NEXT, labelled=labelled)
-        for place, ((choice, _), reserved) in enumerate(zip(taken, final, strict=True))
+        _rung(each, kept, end, first_rank + place, first if place == 0 else _NEXT, labelled=labelled)
+        for place, (each, kept, end) in enumerate(zip(choice.rungs, reserved, ends, strict=True))
     ]
-    return _plan(ladder, _in_order(rejected + dropped, spec), budget_micros)
+    refusal = _Refusal(spec, memory, choice.rungs, limits)
+    rejected += [*choice.dearer, *(each.candidate.refused(refusal.of(each)) for each in choice.others)]
+    return _plan(ladder, choice.rungs, ends, _in_order(rejected, spec), budget_micros)
 
 
-def _sort_out(offers: Sequence[Offer], question: Question) -> tuple[list[Candidate], list[Rejection]]:
-    candidates: list[Candidate] = []
-    rejected: list[Rejection] = []
-    for order, variant in enumerate(question.spec.resolved(each.name) for each in question.spec.variants):
-        answers = [examine(offer, variant, order, question) for offer in offers]
-        rejected += [answer for answer in answers if isinstance(answer, Rejection)]
-        fitting = [answer for answer in answers if isinstance(answer, Candidate)]
-        without_gpu = sorted((c for c in fitting if not c.offer.gpu_count), key=lambda c: c.offer.name)
-        for candidate in fitting:
-            if no := gpu_unneeded(candidate, without_gpu):
-                rejected.append(candidate.refused(no))
-            else:
-                candidates.append(candidate)
-    return candidates, rejected
+class _Refusal:
+    """Why a candidate is not on the ladder that was chosen."""
 
+    def __init__(self, spec: JobSpec, memory: MemoryOutlook, chosen: Sequence[Outlook], limits: Limits) -> None:
+        self._spec, self._memory, self._chosen = spec, memory, chosen
+        self._budget, self._rungs = limits.budget, limits.rungs
+        self._left = limits.budget - sum(each.reserved.micros for each in chosen)
 
-def _ordered(candidates: Iterable[Candidate], spec: JobSpec, knowledge: Knowledge, weights: Weights) -> list[_Choice]:
-    choices = []
-    for candidate in candidates:
-        expected = estimate(candidate, spec, knowledge)
-        choices.append(_Choice(candidate, expected, _score(candidate, expected, weights)))
-    return sorted(choices, key=_place)
-
-
-def _place(choice: _Choice) -> tuple[float, int, int, int, str, str]:
-    """By score; among equals the variant listed first, then the machine with more memory, then its name."""
-    candidate = choice.candidate
-    offer = candidate.offer
-    memory = (-candidate.ram_capacity_bytes, -offer.vram_bytes)
-    return (choice.score, candidate.order, *memory, offer.backend, offer.name)
-
-
-def _score(candidate: Candidate, expected: Estimate, weights: Weights) -> float:
-    return (
-        expected.micros / 1e6
-        + weights.hour * expected.seconds / 3600
-        + weights.failure * (1 - expected.p_success)
-        + weights.quality * (1 - candidate.variant.quality)
-    )
-
-
-_Taken = list[tuple[_Choice, Reservation]]
-
-
-def _climb(choices: Sequence[_Choice], spec: JobSpec, limits: _Limits) -> tuple[_Taken, list[Rejection]]:
-    """The rungs that can be had, each with the least that it must reserve; and the rest, with the reason."""
-    taken: _Taken = []
-    dropped: list[Rejection] = []
-    left = limits.micros
-    for choice in choices:
-        offer = choice.candidate.offer
-        no = (
-            _no_more_headroom(choice.candidate, taken)
-            or _too_many(taken, spec, limits)
-            or unaffordable(offer.micros_per_hour, choice.estimate.seconds, left, above=len(taken))
+    def of(self, each: Outlook) -> No:
+        """The reason that comes first."""
+        return (
+            self._ruled_out(each)
+            or self._quota(each)
+            or unaffordable(each.reserved, self._budget, above=0)
+            or self._no_more_headroom(each)
+            or self._too_many()
+            or unaffordable(each.reserved, self._left, above=len(self._chosen))
+            or self._not_worth_it(each)
         )
-        if no:
-            dropped.append(choice.candidate.refused(no))
-            continue
-        reserved = Reservation.least(offer.micros_per_hour, choice.estimate.seconds, spec.limits.runtime, left)
-        left -= reserved.micros
-        taken.append((choice, reserved))
-    return taken, dropped
 
+    def _ruled_out(self, each: Outlook) -> No | None:
+        option, belief = each.option, self._memory.belief
+        for kind, level, out in (("RAM", option.ram, option.ram_out), ("VRAM", option.vram, option.vram_out)):
+            if out >= belief[2 * level]:
+                return No(
+                    Code.OOM_SEEN,
+                    f"an attempt that ran out of {kind} shows that {_memory(each.candidate)} is too little here",
+                    "add a smaller variant, or a backend with more memory",
+                )
+        return None
 
-def _no_more_headroom(candidate: Candidate, taken: _Taken) -> No | None:
-    """A variant that ran out of memory will do so again on a machine that has no more of it."""
-    for above, _ in taken:
-        other = above.candidate
-        if other.variant.name != candidate.variant.name:
-            continue
-        more_ram = candidate.ram_capacity_bytes > other.ram_capacity_bytes
-        more_vram = candidate.variant.need.gpu is not None and candidate.offer.vram_bytes > other.offer.vram_bytes
-        if not (more_ram or more_vram):
-            return No(
-                Code.SAME_HEADROOM,
-                f"has no more memory ({_memory(candidate)}) than {other.offer.backend} {other.offer.name}, which is "
-                "on the ladder; it is tried if that one cannot be had",
-            )
-    return None
+    def _quota(self, each: Outlook) -> No | None:
+        if each.lasts:
+            return None
+        lasts = each.price.longest_seconds
+        return No(
+            Code.QUOTA,
+            f"takes {format_duration(each.course.total.mean)}; the quota ends after {format_duration(lasts)}",
+            "wait until the quota is renewed, or add a variant that takes less time",
+            1 - lasts / each.course.total.mean,
+        )
+
+    def _no_more_headroom(self, each: Outlook) -> No | None:
+        """A variant that ran out of memory will do so again on a machine that has no more of it."""
+        option = each.option
+        for above in self._chosen:
+            same = above.candidate.variant.name == each.candidate.variant.name
+            if same and option.ram_out >= above.option.ram_out and option.vram_out >= above.option.vram_out:
+                other = above.candidate.offer
+                return No(
+                    Code.SAME_HEADROOM,
+                    f"has no more memory ({_memory(each.candidate)}) than {other.backend} {other.name}, which is "
+                    "on the ladder; it is tried if that one cannot be had",
+                )
+        return None
+
+    def _too_many(self) -> No | None:
+        if len(self._chosen) < self._rungs:
+            return None
+        limit = self._spec.limits.attempts
+        made = limit - self._rungs
+        used = f", of which {made} {'is' if made == 1 else 'are'} used up" if made > 0 else ""
+        better = ", and better rungs come first" if self._chosen else ""
+        return No(Code.ATTEMPTS, f"limits.attempts is {limit}{used}{better}", f"raise limits.attempts above {limit}")
+
+    def _not_worth_it(self, each: Outlook) -> No:
+        """As a last rung it adds so much chance, at such a price where it is reached."""
+        *before, last = climb([*(one.option for one in self._chosen), each.option], self._memory.belief)
+        reached = 1 - sum(end.succeeds for end in before)
+        return No(
+            Code.NOT_WORTH_IT,
+            f"as a further rung it would add {last.succeeds:.2%} to a chance of {1 - reached:.1%}, for "
+            f"{format_usd(each.micros)} and {format_duration(each.seconds)}",
+            "add a smaller variant, or a backend with more memory",
+        )
 
 
 def _memory(candidate: Candidate) -> str:
@@ -169,22 +146,8 @@ def _memory(candidate: Candidate) -> str:
     return f"{ram}, {format_size(candidate.offer.vram_bytes)} of VRAM"
 
 
-def _too_many(taken: _Taken, spec: JobSpec, limits: _Limits) -> No | None:
-    if len(taken) < limits.rungs:
-        return None
-    made = spec.limits.attempts - max(0, limits.rungs)
-    used = f", of which {made} {'is' if made == 1 else 'are'} used up" if made > 0 else ""
-    better = ", and better rungs come first" if taken else ""
-    return No(
-        Code.ATTEMPTS,
-        f"limits.attempts is {spec.limits.attempts}{used}{better}",
-        f"raise limits.attempts above {spec.limits.attempts}",
-    )
-
-
-def _rung(choice: _Choice, reserved: Reservation, rank: int, place: str, *, labelled: bool) -> Rung:
-    candidate, expected = choice.candidate, choice.estimate
-    offer, variant = candidate.offer, candidate.variant
+def _rung(each: Outlook, reserved: Reservation, end: Chances, rank: int, place: str, *, labelled: bool) -> Rung:
+    offer, variant = each.candidate.offer, each.candidate.variant
     return Rung(
         rank=rank,
         backend=offer.backend,
@@ -193,28 +156,31 @@ def _rung(choice: _Choice, reserved: Reservation, rank: int, place: str, *, labe
         variant=variant.name,
         quality=variant.quality,
         micros_per_hour=offer.micros_per_hour,
-        expected_seconds=expected.seconds,
+        expected_seconds=each.seconds,
+        wait_seconds=offer.billing.wait_seconds,
         allowed_seconds=reserved.seconds,
-        expected_micros=expected.micros,
+        expected_micros=each.micros,
         worst_case_micros=reserved.micros,
-        p_success=expected.p_success,
-        ram_capacity_bytes=candidate.ram_capacity_bytes,
+        needed_micros=each.reserved.micros,
+        p_reached=end.attempted,
+        p_success=end.succeeds / end.attempted if end.attempted else 0.0,
+        ram_capacity_bytes=each.candidate.ram_capacity_bytes,
         vram_capacity_bytes=offer.vram_bytes,
         ram_cap_bytes=variant.ram_cap_bytes if offer.shared else None,
-        reasons=(f"{place}: {_merits(candidate, labelled=labelled)}", *expected.basis),
+        reasons=(f"{place}: {_merits(each, labelled=labelled)}", *each.basis),
     )
 
 
-def _merits(candidate: Candidate, *, labelled: bool) -> str:
+def _merits(each: Outlook, *, labelled: bool) -> str:
     """Price, and quality where the spec says that its variants differ in it."""
-    price, quality = candidate.offer.micros_per_hour, candidate.variant.quality
-    cost = "free" if price == 0 else f"{format_usd(price)}/h"
+    price, quality = each.price, each.candidate.variant.quality
+    cost = "free" if price.free else f"{format_usd(price.micros_per_hour)}/h"
     if not labelled:
         return cost
     return f"{'best quality' if quality >= 1 else f'quality {quality:g}'}, {cost}"
 
 
-_NEXT = "if the rungs above run out of memory"
+_NEXT = "if the rungs above fail"
 
 
 def _because(last: Seen | None) -> str:
@@ -227,17 +193,27 @@ def _in_order(rejected: Iterable[Rejection], spec: JobSpec) -> list[Rejection]:
     return sorted(rejected, key=lambda r: (order[r.variant], r.backend, r.offer))
 
 
-def _plan(ladder: Sequence[Rung], rejected: Sequence[Rejection], budget_micros: int) -> Plan:
-    reach, expected = 1.0, 0.0
-    for rung in ladder:
-        expected += reach * rung.expected_micros
-        reach *= 1 - rung.p_success
+def _plan(
+    ladder: Sequence[Rung], chosen: Sequence[Outlook], ends: Sequence[Chances], rejected: Sequence[Rejection],
+    budget_micros: int,
+) -> Plan:  # fmt: skip
+    both = list(zip(chosen, ends, strict=True))
+    micros = sum(
+        end.succeeds * each.micros + end.runs_out * each.out_micros + end.breaks * each.broken_micros
+        for each, end in both
+    )
+    seconds = sum(
+        end.attempted * each.candidate.offer.billing.wait_seconds
+        + end.succeeds * each.seconds + end.runs_out * each.out_seconds + end.breaks * each.broken_seconds
+        for each, end in both
+    )  # fmt: skip
     return Plan(
         ladder=tuple(ladder),
         rejected=tuple(rejected),
         budget_micros=budget_micros,
-        p_success=1 - reach,
-        expected_micros=round(expected),
+        p_success=min(1.0, sum(end.succeeds for end in ends)),
+        expected_micros=round(micros),
+        expected_seconds=seconds,
         worst_case_micros=sum(rung.worst_case_micros for rung in ladder),
         advice="" if ladder else nearest_change(rejected),
     )

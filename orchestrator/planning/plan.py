@@ -10,7 +10,7 @@ from backends.units import decimal_usd
 
 
 class Priority(StrEnum):
-    """What the user would rather have. Each is a setting of the weights in :mod:`orchestrator.planning.ladder`."""
+    """What the user would rather have. Each is a setting of the weights in :mod:`orchestrator.planning.weights`."""
 
     COST = "cost"
     SPEED = "speed"
@@ -31,14 +31,20 @@ class Code(StrEnum):
     OOM_SEEN = "oom_seen"
     NOT_ALLOWED = "fallback_not_allowed"
     UNAVAILABLE = "unavailable"
+    DEARER = "dearer"
+    QUOTA = "quota"
     SAME_HEADROOM = "same_headroom"
     BUDGET = "budget"
     ATTEMPTS = "attempts"
+    NOT_WORTH_IT = "not_worth_it"
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One attempt that may be made. Its worst case is reserved from the budget before it starts."""
+    """One attempt that may be made. Its worst case is reserved before it starts, ``needed_micros`` at the least.
+
+    ``expected_*`` are of an attempt that succeeds; ``p_success`` holds if it is tried, which it is with ``p_reached``.
+    """
 
     rank: int
     backend: str
@@ -48,9 +54,12 @@ class Rung:
     quality: float
     micros_per_hour: int
     expected_seconds: float
+    wait_seconds: float
     allowed_seconds: float
     expected_micros: int
     worst_case_micros: int
+    needed_micros: int
+    p_reached: float
     p_success: float
     ram_capacity_bytes: int
     vram_capacity_bytes: int
@@ -68,9 +77,12 @@ class Rung:
             "quality": self.quality,
             "usd_per_hour": decimal_usd(self.micros_per_hour),
             "expected_minutes": round(self.expected_seconds / 60, 4),
+            "wait_minutes": round(self.wait_seconds / 60, 4),
             "allowed_minutes": round(self.allowed_seconds / 60, 4),
             "expected_usd": decimal_usd(self.expected_micros),
             "worst_case_usd": decimal_usd(self.worst_case_micros),
+            "needed_usd": decimal_usd(self.needed_micros),
+            "p_reached": round(self.p_reached, 4),
             "p_success": round(self.p_success, 4),
             "ram_capacity_bytes": self.ram_capacity_bytes,
             "vram_capacity_bytes": self.vram_capacity_bytes,
@@ -109,8 +121,9 @@ class Rejection:
 class Plan:
     """The ladder, best first. An empty ladder means that nothing feasible is left; ``advice`` says what would be.
 
-    ``worst_case_micros`` is the sum of what the rungs reserve, never more than ``budget_micros``. ``expected_micros``
-    and ``p_success`` take the rungs as independent of one another (docs/planning.md).
+    ``worst_case_micros`` is the sum of what the rungs reserve, never more than ``budget_micros``. ``expected_micros``,
+    ``expected_seconds`` and ``p_success`` are those of climbing the ladder as it stands. ``what_if`` says what more
+    money, time or another setting would buy.
     """
 
     ladder: tuple[Rung, ...]
@@ -118,8 +131,10 @@ class Plan:
     budget_micros: int
     p_success: float
     expected_micros: int
+    expected_seconds: float
     worst_case_micros: int
     advice: str = ""
+    what_if: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The stable form for ``--json``."""
@@ -128,7 +143,9 @@ class Plan:
             "ladder": [rung.to_json() for rung in self.ladder],
             "p_success": round(self.p_success, 4),
             "expected_usd": decimal_usd(self.expected_micros),
+            "expected_minutes": round(self.expected_seconds / 60, 4),
             "worst_case_usd": decimal_usd(self.worst_case_micros),
             "rejected": [rejection.to_json() for rejection in self.rejected],
             "advice": self.advice,
+            "what_if": list(self.what_if),
         }

@@ -1,74 +1,89 @@
 """How long each attempt may hold its machine, and the money set aside for it. Exact: micro-dollars, whole milliseconds.
 
-A rung is worth taking if the money left buys its expected run and the time around it. It reserves up to
-``LEAST_ALLOWANCE`` times its expected run, so that rungs below it can be paid too; what no rung needs is then
-handed out from the top, up to ``FULL_ALLOWANCE`` times.
+A rung is worth taking if the money left buys a time that suffices with chance ``LEAST_CHANCE``; so much it reserves,
+and rungs below it can be paid too. What no rung needs is then handed out from the top, up to ``FULL_CHANCE``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from backends.units import cost_micros, decimal_usd, format_duration, format_usd
-from orchestrator.planning.estimate import OVERHEAD_SECONDS
+from backends.units import decimal_usd, format_duration, format_usd
+from orchestrator.planning.duration import Course
 from orchestrator.planning.feasibility import No
 from orchestrator.planning.plan import Code
+from orchestrator.planning.price import Price
 
-LEAST_ALLOWANCE = 2.0
-FULL_ALLOWANCE = 4.0
-"""An attempt may take this many times its expected time: if money is short, and if it is not."""
+LEAST_CHANCE = 0.95
+FULL_CHANCE = 0.999
+"""Chance that an attempt is over in the time it may take: if money is short, and if it is not."""
+
+OVERHEAD_SECONDS = 300.0
+"""Allowed around the run itself, at least: for upload, setup, fetch and giving the machine back."""
+
+ENDING_SECONDS = 60.0
+"""Kept for ending the run, fetching and giving the machine back."""
 
 _CENT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Reservation:
-    """Time on a machine and its price, rounded up. ``full_seconds`` is the most that it may grow to."""
+class Allowance:
+    """The seconds that an attempt may take: if money is short, if it is not, and in any case."""
 
-    micros_per_hour: int
+    least: float
+    full: float
+    most: float
+
+    @classmethod
+    def of(cls, course: Course, runtime: float) -> Allowance:
+        """For an attempt whose run itself may take ``runtime``."""
+        around = max(OVERHEAD_SECONDS, course.setup.quantile(FULL_CHANCE) + course.fetch.quantile(FULL_CHANCE))
+        least, full = (course.total.quantile(chance) + ENDING_SECONDS for chance in (LEAST_CHANCE, FULL_CHANCE))
+        return cls(least, full, runtime + around)
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Time on a machine at a price. ``full_seconds`` is the most that it may grow to."""
+
+    price: Price
     seconds: float
     full_seconds: float
 
     @property
     def micros(self) -> int:
         """What the time costs."""
-        return cost_micros(self.micros_per_hour, self.seconds)
+        return self.price.micros(self.seconds)
 
     @classmethod
-    def least(cls, micros_per_hour: int, expected: float, runtime: float, left: int) -> Reservation:
-        """What a rung must have, for at most ``left`` micro-dollars, which are enough for the expected run.
+    def least(cls, price: Price, allowance: Allowance) -> Reservation:
+        """What a rung must have. Where time costs nothing the run may take all there is at once."""
+        most = min(allowance.most, price.longest_seconds)
+        if price.micros_per_hour == 0:
+            return cls(price, most, most)
+        return cls(price, round(min(most, allowance.least), 3), round(min(most, allowance.full), 3))
 
-        Where time costs nothing the run may take all of ``runtime`` at once.
-        """
-        if micros_per_hour == 0:
-            return cls(0, runtime + OVERHEAD_SECONDS, runtime + OVERHEAD_SECONDS)
-        full = min(runtime, FULL_ALLOWANCE * expected) + OVERHEAD_SECONDS
-        start = cls(micros_per_hour, expected + OVERHEAD_SECONDS, full)
-        return start.grown(min(runtime, LEAST_ALLOWANCE * expected) + OVERHEAD_SECONDS, left - start.micros)
-
-    def grown(self, seconds: float, spare: int) -> Reservation:
-        """The same up to ``seconds``, as far as ``spare`` micro-dollars more can pay for it."""
-        if self.micros_per_hour == 0:
-            return self
-        # Whole milliseconds, rounded down: their price, rounded up, is then never more than the money there is.
-        payable = (self.micros + spare) * 3_600_000 // self.micros_per_hour / 1000
-        return Reservation(self.micros_per_hour, max(self.seconds, min(seconds, payable)), self.full_seconds)
+    def grown(self, spare: int) -> Reservation:
+        """The same, longer as far as ``spare`` micro-dollars more can pay for it."""
+        payable = self.price.seconds_for(self.micros + spare)
+        return replace(self, seconds=max(self.seconds, min(self.full_seconds, payable)))
 
 
 def spread(reservations: Iterable[Reservation], spare: int) -> list[Reservation]:
     """The same reservations, grown from the first on with ``spare`` micro-dollars that none of them needs."""
     grown = []
     for reserved in reservations:
-        bigger = reserved.grown(reserved.full_seconds, spare)
+        bigger = reserved.grown(spare)
         spare -= bigger.micros - reserved.micros
         grown.append(bigger)
     return grown
 
 
-def unaffordable(micros_per_hour: int, expected: float, left: int, *, above: int) -> No | None:
-    """The reason against a rung whose expected run costs more than is left by the ``above`` rungs before it."""
-    needed = cost_micros(micros_per_hour, expected + OVERHEAD_SECONDS)
+def unaffordable(reserved: Reservation, left: int, *, above: int) -> No | None:
+    """The reason against a rung that must reserve more than is left by the ``above`` rungs before it."""
+    needed = reserved.micros
     if needed <= left:
         return None
     lacking = -(-(needed - left) // _CENT) * _CENT
@@ -76,8 +91,12 @@ def unaffordable(micros_per_hour: int, expected: float, left: int, *, above: int
     price, rest = (f"${decimal_usd(m)}" if exact else format_usd(m) for m in (needed, left))
     return No(
         Code.BUDGET,
-        f"needs {price}: {format_duration(expected)} and {format_duration(OVERHEAD_SECONDS)} around it at "
-        f"{format_usd(micros_per_hour)}/h; {rest} is left" + (" by the rungs above" if above else ""),
+        f"must reserve {price}: {format_duration(reserved.seconds)} at {format_usd(reserved.price.micros_per_hour)}/h"
+        f"{_besides(reserved.price)}; {rest} is left" + (" by the rungs above" if above else ""),
         f"raise --budget by {format_usd(lacking)}",
         (needed - left) / needed,
     )
+
+
+def _besides(price: Price) -> str:
+    return f" and {format_usd(price.fixed_micros)} besides" if price.fixed_micros else ""

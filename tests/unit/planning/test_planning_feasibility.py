@@ -11,6 +11,7 @@ from backends.base import Offer
 from orchestrator.planning.gpu_names import is_called
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.ladder import make_plan
+from orchestrator.planning.outlook import P_BACKEND_UNKNOWN
 from orchestrator.planning.plan import Code, Priority
 
 A100 = "NVIDIA A100-SXM4-80GB"
@@ -96,7 +97,7 @@ class TestJobsWithoutGpu:
 
     def test_or_where_the_other_is_dearer(self) -> None:
         made = plan(job("a"), machine("c", usd="2"), gpu_machine("g", usd="1"))
-        assert rungs(made) == [("a", "g")]
+        assert rungs(made)[0] == ("a", "g")
 
     def test_or_where_when_asks_for_vram(self) -> None:
         made = plan(job({"name": "a", "when": {"vram": ">=10 GB"}}), machine("c"), gpu_machine("g"))
@@ -105,8 +106,8 @@ class TestJobsWithoutGpu:
     def test_its_vram_is_no_headroom(self) -> None:
         """A bigger GPU does not help a job that ran out of RAM."""
         made = plan(job("a"), gpu_machine("small", usd="1"), gpu_machine("big", A100, usd="2", vram=80))
-        assert rungs(made) == [("a", "small")]
-        assert "no more memory (16 GB of RAM)" in only_rejection(made, Code.SAME_HEADROOM).reason
+        assert rungs(made)[0] == ("a", "small")
+        assert made.ladder[1].p_reached == pytest.approx(1 - P_BACKEND_UNKNOWN)
 
 
 @pytest.mark.parametrize(
@@ -229,4 +230,4 @@ def test_an_offer_that_cannot_be_had(outcome: str, words: str) -> None:
     made = plan(job("a"), *offers, known=(seen("a", outcome, "m"),))
     assert rungs(made) == [("a", "n")]
     assert only_rejection(made, Code.UNAVAILABLE).reason == f"{words} in attempt 1"
-    assert rungs(plan(job("a"), *offers, known=(seen("a", outcome, "m", this_job=False),))) == [("a", "m")]
+    assert rungs(plan(job("a"), *offers, known=(seen("a", outcome, "m", this_job=False),)))[0] == ("a", "m")
