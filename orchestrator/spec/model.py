@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from backends.base import Need, Offer
 from orchestrator.spec.fields import Env, Folder, Image, JobName, OutputPaths, Params, Text, VariableName
+from orchestrator.spec.neural import NeuralModel
 from orchestrator.spec.parts import (
     Duration,
     GpuRequirement,
@@ -22,11 +23,11 @@ from orchestrator.spec.parts import (
     OnOom,
     Part,
     Smoke,
-    Variant,
     When,
 )
 from orchestrator.spec.template import Value, fill_command, fill_text
 from orchestrator.spec.values import as_list
+from orchestrator.spec.variants import Variant
 
 __all__ = [
     "Duration",
@@ -35,6 +36,7 @@ __all__ = [
     "JobSpec",
     "Limits",
     "Needs",
+    "NeuralModel",
     "OnOom",
     "ResolvedVariant",
     "Smoke",
@@ -63,6 +65,7 @@ class ResolvedVariant:
     run: str
     setup: str | None
     ram_cap_bytes: int | None
+    model: NeuralModel | None = None
 
     def allows(self, offer: Offer) -> str | None:
         """None if the variant may run on ``offer``; else the reason why its ``when`` excludes it."""
@@ -88,6 +91,7 @@ class JobSpec(Part):
     )
     params: Params = Field(default_factory=dict, description="Parameters of the commands, with default values.")
     needs: Needs = Field(default_factory=Needs, description="What a machine must have.")
+    model: NeuralModel | None = Field(None, description="The neural network, from which memory is predicted.")
     inputs: Annotated[tuple[Input, ...], BeforeValidator(as_list)] = Field(
         (), description="Files fetched onto the machine before `run`."
     )
@@ -124,6 +128,7 @@ class JobSpec(Part):
             run=fill_command(self.run, params),
             setup=None if self.setup is None else fill_command(self.setup, params),
             ram_cap_bytes=need.ram_bytes,
+            model=self.model.overlaid(variant.model) if self.model and variant.model else variant.model or self.model,
         )
 
     def to_json(self) -> dict[str, Any]:
