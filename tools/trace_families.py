@@ -95,23 +95,49 @@ NAMES: dict[str, dict[str, str]] = {
 }
 FIXED: dict[str, Callable[[Shape], dict[str, Any]]] = {
     "opt": lambda s: {"word_embed_proj_dim": s.h},
-    "falcon": lambda s: {"new_decoder_architecture": True, "bias": False},
-    "gpt_neo": lambda s: {"attention_types": [[["global"], LAYERS]]},
-    "gptj": lambda s: {"rotary_dim": 64},
-    "codegen": lambda s: {"rotary_dim": 64},
+    "falcon": lambda _: {"new_decoder_architecture": True, "bias": False},
+    "gpt_neo": lambda _: {"attention_types": [[["global"], LAYERS]]},
+    "gptj": lambda _: {"rotary_dim": 64},
+    "codegen": lambda _: {"rotary_dim": 64},
     "electra": lambda s: {"embedding_size": s.h},
     "gemma2": lambda s: {"query_pre_attn_scalar": s.d},
     "gemma3_text": lambda s: {"query_pre_attn_scalar": s.d},
     "vit": lambda s: {"image_size": 16 * round((s.s - 1) ** 0.5)},
 }
-DECODERS = (
-    "llama mistral qwen2 qwen3 phi gpt2 gemma gemma2 gemma3_text phi3 opt bloom falcon gpt_neox starcoder2 stablelm olmo "
-    "olmo2 smollm3 granite gpt_neo gptj cohere mpt codegen gpt_bigcode glm nemotron"
-).split()
-ENCODERS = "bert roberta distilbert electra deberta-v2 xlm-roberta modernbert".split()
+DECODERS = [
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "phi",
+    "gpt2",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "phi3",
+    "opt",
+    "bloom",
+    "falcon",
+    "gpt_neox",
+    "starcoder2",
+    "stablelm",
+    "olmo",
+    "olmo2",
+    "smollm3",
+    "granite",
+    "gpt_neo",
+    "gptj",
+    "cohere",
+    "mpt",
+    "codegen",
+    "gpt_bigcode",
+    "glm",
+    "nemotron",
+]
+ENCODERS = ["bert", "roberta", "distilbert", "electra", "deberta-v2", "xlm-roberta", "modernbert"]
 VISION = {"vit": "ViTForImageClassification"}
-FIXED_HEAD_DIM = {"gpt2", "phi", "phi3", "opt", "bloom", "falcon", "gpt_neox", "starcoder2", "stablelm", "olmo", "olmo2",
-                  "gpt_neo", "gptj", "cohere", "mpt", "codegen", "gpt_bigcode", "nemotron", *ENCODERS, *VISION}  # fmt: skip
+FIXED_HEAD_DIM = {"gpt2", "phi", "phi3", "opt", "bloom", "falcon", "gpt_neox", "starcoder2", "stablelm", "olmo",
+                  "olmo2", "gpt_neo", "gptj", "cohere", "mpt", "codegen", "gpt_bigcode", "nemotron", *ENCODERS, *VISION}  # fmt: skip
 MANY_KV = {"gpt2", "phi", "opt", "bloom", "gpt_neox", "gpt_neo", "gptj", "mpt", "codegen", *ENCODERS, *VISION}
 FOUR_H = {"bloom", "mpt"}
 
@@ -276,9 +302,9 @@ def rows_of(family: str, mode: Mode) -> list[dict[str, Any]]:
     """The rows of the table for one family and mode."""
     measured = measure(family, mode)
     rows = []
-    for quantity, names in QUANTITIES.items():
-        if family in VISION and names is OUTSIDE:
-            names = ("th", "t", "vh")  # no vocabulary; pixels are held for each token
+    for quantity, usual in QUANTITIES.items():
+        # In vision there is no vocabulary, and pixels are held for each token.
+        names = ("th", "t", "vh") if family in VISION and usual is OUTSIDE else usual
         values = [(each, found[quantity]) for each, found in measured if quantity in found]
         if len(values) < 3:
             continue
@@ -319,7 +345,9 @@ def write(path: Path, header: list[str], rows: list[dict[str, Any]]) -> None:
     """The table, sorted, with its origin on top."""
     order = ("model_type", "precision", "attention", "lora", "quantity")
     with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(f"# made by tools/trace_families.py, torch {torch.__version__}, transformers {transformers.__version__}\n")
+        file.write(
+            f"# made by tools/trace_families.py, torch {torch.__version__}, transformers {transformers.__version__}\n"
+        )
         writer = csv.DictWriter(file, header, lineterminator="\n")
         writer.writeheader()
         writer.writerows(sorted(rows, key=lambda row: [row[key] for key in order]))

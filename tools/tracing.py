@@ -50,9 +50,7 @@ class Trace:
     head_peak: int = 0
     backward_start: dict[int, int] = field(default_factory=dict)
     backward_work: dict[int, int] = field(default_factory=dict)
-    final_work: int = 0
     peak: int = 0
-    step_peak: int = 0
 
 
 class Tracker(TorchDispatchMode):
@@ -99,7 +97,7 @@ class LoraLinear(nn.Module):
         self.down = nn.Parameter(torch.empty(rank, wide))
         self.up = nn.Parameter(torch.empty(tall, rank))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102  torch's own name
         result = self.base(x)
         delta = nn.functional.linear(nn.functional.linear(x.to(self.down.dtype), self.down), self.up) * 2.0
         return (result + delta).to(result.dtype)
@@ -156,45 +154,61 @@ def _hidden(output: Any) -> torch.Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
-@contextmanager
-def _watched(model: nn.Module, tracker: Tracker, trace: Trace) -> Iterator[None]:
+class _Watch:
     """Marks at the boundary of each block, forward and backward."""
-    current: list[int | None] = [None]
 
-    def before(_module: Any, _args: Any, _kwargs: Any) -> None:
-        trace.loss_peak = max(trace.loss_peak, tracker.since())
+    def __init__(self, tracker: Tracker, trace: Trace) -> None:
+        self.tracker, self.trace = tracker, trace
+        self.current: int | None = None
 
-    def after(index: int) -> Callable[..., None]:
-        def hook(_module: Any, _args: Any, _kwargs: Any, output: Any) -> None:
+    def before(self, _module: Any, _args: Any) -> None:
+        """The first block begins: what the embedding used is no part of it."""
+        self.trace.loss_peak = max(self.trace.loss_peak, self.tracker.since())
+
+    def after(self, index: int) -> Callable[..., None]:
+        """The hook behind a block; a recomputed block passes it again, and is not counted."""
+
+        def hook(_module: Any, _args: Any, output: Any) -> None:
+            trace, tracker = self.trace, self.tracker
+            if len(trace.after_layer) == LAYERS:
+                return
             base = trace.after_layer[-1] if trace.after_layer else trace.before
-            if len(trace.after_layer) < LAYERS:
-                trace.forward_work.append(tracker.since() - base)
-                trace.after_layer.append(tracker.live)
-                hidden = _hidden(output)
-                if hidden.requires_grad:
-                    hidden.register_hook(lambda _grad: arrived(index))
+            trace.forward_work.append(tracker.since() - base)
+            trace.after_layer.append(tracker.live)
+            if (hidden := _hidden(output)).requires_grad:
+                hidden.register_hook(lambda _grad: self.arrived(index))
 
         return hook
 
-    def at_logits(_module: Any, _args: Any, logits: torch.Tensor) -> None:
-        logits.register_hook(lambda _grad: setattr(trace, "loss_peak", tracker.since()))
+    def at_logits(self, _module: Any, _args: Any, logits: torch.Tensor) -> None:
+        """The end of the loss is where the gradient of the logits is there."""
+        logits.register_hook(lambda _grad: setattr(self.trace, "loss_peak", self.tracker.since()))
 
-    def arrived(index: int) -> None:
-        high = tracker.since()
-        if current[0] is None:
-            trace.head_peak = high
+    def arrived(self, index: int) -> None:
+        """The backward pass of a block begins."""
+        high = self.tracker.since()
+        if self.current is None:
+            self.trace.head_peak = high
         else:
-            trace.backward_work[current[0]] = high - trace.backward_start[current[0]]
-        trace.backward_start[index] = tracker.live
-        current[0] = index
+            self.trace.backward_work[self.current] = high - self.trace.backward_start[self.current]
+        self.trace.backward_start[index] = self.tracker.live
+        self.current = index
 
-    handles = [layer.register_forward_hook(after(i), with_kwargs=True) for i, layer in enumerate(layers_of(model))]
-    handles += [layers_of(model)[0].register_forward_pre_hook(before, with_kwargs=True)]
+    def end(self) -> None:
+        """The step is over."""
+        if self.current is not None:
+            self.trace.backward_work[self.current] = self.tracker.since() - self.trace.backward_start[self.current]
+
+
+@contextmanager
+def _watched(model: nn.Module, tracker: Tracker, trace: Trace) -> Iterator[None]:
+    watch, layers = _Watch(tracker, trace), layers_of(model)
+    handles = [layer.register_forward_hook(watch.after(i)) for i, layer in enumerate(layers)]
+    handles.append(layers[0].register_forward_pre_hook(watch.before))
     if (head := model.get_output_embeddings()) is not None and torch.is_grad_enabled():
-        handles.append(head.register_forward_hook(at_logits))
+        handles.append(head.register_forward_hook(watch.at_logits))
     yield
-    if current[0] is not None:
-        trace.backward_work[current[0]] = tracker.since() - trace.backward_start[current[0]]
+    watch.end()
     for handle in handles:
         handle.remove()
 
@@ -203,27 +217,11 @@ def _autocast(mode: Mode) -> AbstractContextManager[Any]:
     return torch.autocast("cpu", dtype=torch.bfloat16) if mode.precision == "amp" else nullcontext()
 
 
-def trace_step(model_class: str, config: Any, mode: Mode, inputs: Callable[[], dict[str, torch.Tensor]],
-               optimizer: str = "none") -> Trace:  # fmt: skip
-    """One step (two with an ``optimizer``, foreach or fused AdamW, so that its states exist) of a fresh model."""
+def trace_step(model_class: str, config: Any, mode: Mode, inputs: Callable[[], dict[str, torch.Tensor]]) -> Trace:
+    """Forward and backward pass of a fresh model; what the optimizer adds is arithmetic."""
     trace = Trace()
     with FakeTensorMode(), Tracker() as tracker:
-        model = build(model_class, config, mode)
-        batch = inputs()
-        trained = [p for p in model.parameters() if p.requires_grad]
-        stepper = None
-        if optimizer != "none":
-            stepper = torch.optim.AdamW(trained, foreach=optimizer == "foreach", fused=optimizer == "fused")
-            for parameter in trained:
-                parameter.grad = torch.empty_like(parameter)
-            stepper.step()
-            stepper.zero_grad(set_to_none=True)
-        _one_step(model, batch, mode, tracker, trace)
-        trace.final_work = tracker.since()
-        trace.peak = max(trace.peak, tracker.high)
-        if stepper:
-            stepper.step()
-            trace.step_peak = tracker.since()
+        _one_step(build(model_class, config, mode), inputs(), mode, tracker, trace)
     return trace
 
 

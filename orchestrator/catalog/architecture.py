@@ -18,9 +18,9 @@ _COLUMNS = (
 )  # fmt: skip
 
 UNGATED = frozenset(
-    ["phi", "gpt2", "opt", "bloom", "falcon", "gpt_neox", "starcoder2", "gpt_neo", "gptj", "mpt", "codegen", "gpt_bigcode",
-     "nemotron", "bert", "roberta", "distilbert", "electra", "deberta-v2", "xlm-roberta", "vit", "clip_vision_model",
-     "t5"]
+    ("phi", "gpt2", "opt", "bloom", "falcon", "gpt_neox", "starcoder2", "gpt_neo", "gptj", "mpt", "codegen",
+     "gpt_bigcode", "nemotron", "bert", "roberta", "distilbert", "electra", "deberta-v2", "xlm-roberta", "vit",
+     "clip_vision_model")
 )  # fmt: skip
 """Families whose feed-forward part has two matrices; the others have three."""
 WITH_DROPOUT = frozenset(["gpt2", "opt", "bert", "roberta", "distilbert", "electra", "deberta-v2", "xlm-roberta"])
@@ -50,7 +50,6 @@ class Architecture:
     parts: tuple[Architecture, ...] = ()
     name: str = ""
     exact: bool = False
-    embeddings_counted: bool = True
 
     @property
     def q(self) -> int:

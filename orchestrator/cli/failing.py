@@ -11,7 +11,18 @@ BAD_INPUT = 2
 FAILED = 1
 CANCELLED = 130
 
-_BAD_INPUT_ERRORS = frozenset({"SpecError", "ConfigError", "UnknownJob", "MissingSecret", "Rejected", "AuthError"})
+_BAD_INPUT_ERRORS = frozenset(
+    {
+        "SpecError",
+        "ConfigError",
+        "UnknownJob",
+        "UnknownModelError",
+        "ModelFileError",
+        "MissingSecret",
+        "Rejected",
+        "AuthError",
+    }
+)
 _KNOWN_ERRORS = frozenset(
     {"HomeError", "JournalError", "DiskFull", "Transient", "NoCapacity", "NotYetReady", "NotYetGone", "Lost"}
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from backends.base import Need, Offer
 from orchestrator.spec.fields import Env, Folder, Image, JobName, OutputPaths, Params, Text, VariableName
@@ -26,7 +26,7 @@ from orchestrator.spec.parts import (
     When,
 )
 from orchestrator.spec.template import Value, fill_command, fill_text
-from orchestrator.spec.values import as_list
+from orchestrator.spec.values import WrongValueError, as_list
 from orchestrator.spec.variants import Variant
 
 __all__ = [
@@ -104,6 +104,19 @@ class JobSpec(Part):
     smoke: Smoke | None = Field(None, description="Tiny settings that run the same code in seconds.")
     spec_path: Path | None = Field(None, description="The file it was read from.")
 
+    @model_validator(mode="after")
+    def _models_go_together(self) -> JobSpec:
+        for variant in self.variants:
+            model = self._model_of(variant)
+            if model and (why := model.contradiction()):
+                raise WrongValueError(f"model of variant {variant.name!r}: {why}")
+        return self
+
+    def _model_of(self, variant: Variant) -> NeuralModel | None:
+        if self.model and variant.model:
+            return self.model.overlaid(variant.model)
+        return variant.model or self.model
+
     def variant(self, name: str) -> Variant:
         """The variant called ``name``. Raises KeyError with the known names."""
         for variant in self.variants:
@@ -128,7 +141,7 @@ class JobSpec(Part):
             run=fill_command(self.run, params),
             setup=None if self.setup is None else fill_command(self.setup, params),
             ram_cap_bytes=need.ram_bytes,
-            model=self.model.overlaid(variant.model) if self.model and variant.model else variant.model or self.model,
+            model=self._model_of(variant),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -153,6 +153,9 @@ class NeuralModel(Part):
         "bf16", description="amp-* keeps fp32 weights and computes in 16 bit; bf16 and fp16 keep all in 16 bit."
     )
     quantization: Annotated[str, *_words(*QUANTIZATIONS)] = Field("none", description="How frozen weights are stored.")
+    head: Annotated[Literal["lm", "classifier"], *_words("lm", "classifier")] = Field(
+        "lm", description="lm predicts every token over the whole vocabulary; classifier has no such logits."
+    )
     optimizer: Annotated[str, *_words(*OPTIMIZERS)] = Field(
         "adamw", description="`adamw` is torch's default (foreach); transformers takes adamw-fused since torch 2.8."
     )
@@ -204,13 +207,13 @@ class NeuralModel(Part):
             return {**data, "quantization": "nf4"}
         return data
 
-    @model_validator(mode="after")
-    def _goes_together(self) -> NeuralModel:
+    def contradiction(self) -> str:
+        """What does not go together, in words; empty if all does."""
         if self.task == "train" and self.quantization.startswith("gguf"):
-            raise WrongValueError("gguf files are for inference; write task: infer, or quantization: nf4")
+            return "gguf files are for inference; write task: infer, or quantization: nf4"
         if self.task == "train" and self.method != "qlora" and self.quantization != "none":
-            raise WrongValueError("quantised weights cannot be trained; write method: qlora")
-        return self
+            return "quantised weights cannot be trained; write method: qlora"
+        return ""
 
     def says_what(self) -> bool:
         """Whether anything says what the model is."""

@@ -112,7 +112,9 @@ def _forward(recipe: Recipe) -> dict[str, int]:
     logits = row.bytes_of("loss", sizes, ("tv",))
     head_logits = row.bytes_of("head", sizes, ("tv",))
     rest, head_rest = (row.bytes_of(name, sizes, ("th", "vh", "t")) for name in ("loss", "head"))
-    if recipe.model.chunked_loss:
+    if recipe.model.head == "classifier":
+        logits = head_logits = 0
+    elif recipe.model.chunked_loss:
         logits, head_logits = min(logits, round(CHUNKED_LOGIT_BYTES * sizes.of("tv"))), 0
     if head_logits + head_rest > logits + rest:
         logits, rest = head_logits, head_rest
