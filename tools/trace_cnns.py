@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from tracing import Tracker
 from transformers import ConvNextConfig, ConvNextForImageClassification, ResNetConfig, ResNetForImageClassification
 
@@ -32,7 +32,7 @@ NETWORKS: dict[str, tuple[type[Any], Any]] = {
 }  # fmt: skip
 
 # ConvNext computes its rates of stochastic depth, all 0 here, as tensors: a fake one has no values to read.
-torch.Tensor.tolist = lambda self: [0.0] * self.numel()  # type: ignore[assignment, method-assign]
+FakeTensor.tolist = lambda self: [0.0] * self.numel()
 
 
 def peaks(network: str, batch: int) -> tuple[int, int, int]:

@@ -136,8 +136,8 @@ DECODERS = [
 ]
 ENCODERS = ["bert", "roberta", "distilbert", "electra", "deberta-v2", "xlm-roberta", "modernbert"]
 VISION = {"vit": "ViTForImageClassification"}
-FIXED_HEAD_DIM = {"gpt2", "phi", "phi3", "opt", "bloom", "falcon", "gpt_neox", "starcoder2", "stablelm", "olmo",
-                  "olmo2", "gpt_neo", "gptj", "cohere", "mpt", "codegen", "gpt_bigcode", "nemotron", *ENCODERS, *VISION}  # fmt: skip
+FREE_HEAD_DIM = {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3", "granite", "glm"}
+FIXED_HEAD_DIM = {*DECODERS, *ENCODERS, *VISION} - FREE_HEAD_DIM
 MANY_KV = {"gpt2", "phi", "opt", "bloom", "gpt_neox", "gpt_neo", "gptj", "mpt", "codegen", *ENCODERS, *VISION}
 FOUR_H = {"bloom", "mpt"}
 

@@ -59,6 +59,14 @@ class Row:
 
     quantities: Mapping[str, Coefficients]
 
+    def with_heads_of(self, other: Row) -> Row:
+        """The same, but with the matrices of every head that ``other`` keeps: adapters change nothing in them."""
+        heads = {name: each["bass"] for name, each in other.quantities.items() if "bass" in each}
+        merged = {
+            name: {**each, **({"bass": heads[name]} if name in heads else {})} for name, each in self.quantities.items()
+        }
+        return Row(merged)
+
     def bytes_of(self, quantity: str, sizes: Sizes, only: Iterable[str] = FEATURES) -> int:
         """The quantity for these sizes, in bytes; only the part of the features ``only``."""
         coefficients = self.quantities.get(quantity, {})
@@ -85,7 +93,8 @@ class FamilyTable:
         precision, attention, lora = mode
         for each in (attention, "eager", "sdpa"):
             if row := self._rows.get((known, (precision, each, lora))):
-                return row
+                full = self._rows.get((known, (precision, "eager", "none")))
+                return row.with_heads_of(full) if attention == "eager" != each and full else row
         return None
 
     def largest(self, mode: Mode, sizes: Sizes) -> Row:

@@ -23,7 +23,7 @@ from orchestrator.spec.load import load_spec
 from orchestrator.spec.model import JobSpec
 
 BAR = 32
-SHOWN_GPUS = ("T4", "RTX 4090 Laptop 16GB", "RTX 4090", "A40", "A100 40GB", "A100 80GB SXM", "H100 SXM", "H200 SXM")
+SHOWN_GPUS = ("T4", "RTX 4090 Laptop", "RTX 4090", "A40", "A100 40GB", "A100 80GB SXM", "H100 SXM", "H200 SXM")
 
 Found = dict[str, Any]
 
@@ -148,5 +148,5 @@ def _fit_line(fit: Found) -> str:
 
 def _lever_line(lever: Found) -> str:
     keys = ", ".join(f"{key}: {str(value).lower()}" for key, value in lever["change"].items())
-    saved = format_size(lever["saved_bytes"])
+    saved = f"{format_size(lever['saved_bytes'])} of {lever['memory'].upper()}"
     return f"  {lever['name']:<28}{format_size(lever['peak_bytes']):>8}  saves {saved}  ({keys})"

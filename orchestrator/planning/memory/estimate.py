@@ -144,7 +144,8 @@ def _notes(subject: Subject) -> tuple[str, ...]:
         notes.append("only the number of parameters is known: shape guessed, activations at the upper envelope")
     elif not (recipe.known_family or subject.cnn or model.probe):
         notes.append(f"family {recipe.arch.model_type!r} was never traced: activations at the upper envelope")
-    if subject.on_gpu and host.loading_dtype(recipe) == "fp32" != host.file_dtype(recipe) and not model.probe:
+    needless = recipe.weight_bytes < BYTES["fp32"] and host.loading_dtype(recipe) == "fp32" != host.file_dtype(recipe)
+    if subject.on_gpu and needless and model.quantization == "none" and not model.probe:
         double = recipe.arch.params * BYTES["fp32"]
         notes.append(
             f"from_pretrained makes fp32 of a {host.file_dtype(recipe)} file: {double / 1e9:.1f} GB of host RAM; "

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from orchestrator.planning.memory.recipe import BYTES, Recipe
 
-TORCH_BYTES = 180_000_000
-TRANSFORMERS_BYTES = 140_000_000
+TORCH_BYTES = 160_000_000
+TRANSFORMERS_BYTES = 160_000_000
 CUDA_BYTES = 650_000_000
 """Anonymous memory of the imports, and of the CUDA runtime: 0.1 GB to 1.7 GB have been seen."""
 WORKER_BYTES = 185_000_000
@@ -20,10 +20,13 @@ OFFLOAD_FACTOR = 1.5
 
 
 def loading_dtype(recipe: Recipe) -> str:
-    """What ``from_pretrained`` makes of the file: transformers 4 takes fp32 unless told otherwise."""
+    """What ``from_pretrained`` makes of the file: transformers 4 takes fp32 unless told otherwise, 5 the file's own.
+
+    A run that keeps its weights in fp32 asks for that.
+    """
     wanted, kept = recipe.model.load_dtype, file_dtype(recipe)
     if wanted == "default":
-        return "fp32" if recipe.model.transformers < 5 else kept
+        return "fp32" if recipe.model.transformers < 5 or recipe.weight_bytes == BYTES["fp32"] else kept
     return kept if wanted == "auto" else wanted
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.planning.memory.estimate import MemoryEstimate, Subject, estimate_memory
+from orchestrator.planning.memory.recipe import BYTES
 from orchestrator.spec.neural import NeuralModel
 
 LEAST_SAVING = 0.02
@@ -17,9 +18,10 @@ MOST = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Lever:
-    """A change of the model section, and the peak after it in bytes: of VRAM, or of RAM where no GPU is used."""
+    """A change of the model section, and the peak of ``memory``, vram or ram, after it in bytes."""
 
     name: str
+    memory: str
     change: dict[str, Any]
     peak_bytes: int
     saved_bytes: int
@@ -37,7 +39,7 @@ def strongest_levers(subject: Subject, estimate: MemoryEstimate, count: int = 3)
     for name, change in _changes(subject):
         after = _peak(estimate_memory(changed(subject, **change)))
         if after < before * (1 - LEAST_SAVING):
-            found.append(Lever(name, change, after, before - after))
+            found.append(Lever(name, "vram" if subject.on_gpu else "ram", change, after, before - after))
     return sorted(found, key=lambda lever: lever.peak_bytes)[:count]
 
 
@@ -46,12 +48,10 @@ def ram_lever(subject: Subject, estimate: MemoryEstimate) -> Lever | None:
     if not subject.on_gpu or subject.recipe.model.probe:
         return None
     best = estimate_memory(changed(subject, load_dtype="auto")).ram_bytes
+    if best >= estimate.ram_bytes or subject.recipe.weight_bytes == BYTES["fp32"]:
+        return None
     change = {"load_dtype": "auto"}
-    return (
-        Lever("load in the dtype of the file", change, best, estimate.ram_bytes - best)
-        if best < estimate.ram_bytes
-        else None
-    )
+    return Lever("load in the dtype of the file", "ram", change, best, estimate.ram_bytes - best)
 
 
 def _peak(estimate: MemoryEstimate) -> int:

@@ -93,10 +93,13 @@ class Recipe:
         model, arch = self.model, self.arch
         if model.quantization in GGUF_BITS:
             return model.file_size or round(arch.params * GGUF_BITS[model.quantization] / 8)
+        if model.task == "infer" and model.file_size:
+            return model.file_size
         if model.quantization == "none":
             return arch.params * self.weight_bytes
-        kept = max(arch.params - arch.linear_params, 0)
-        return round(arch.linear_params * QUANTIZED_BYTES[model.quantization]) + kept * self.kept_bytes
+        linear = arch.linear_params or arch.params
+        kept = max(arch.params - linear, 0)
+        return round(linear * QUANTIZED_BYTES[model.quantization]) + kept * self.kept_bytes
 
     @property
     def kept_bytes(self) -> int:
