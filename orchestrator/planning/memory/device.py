@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from orchestrator.planning.memory.recipe import Recipe
 
@@ -45,6 +46,15 @@ def context_bytes(recipe: Recipe) -> int:
     if recipe.arch.model_type in CNNS:
         return CNN_CONTEXT_BYTES
     return CONTEXT_BYTES + (NCCL_BYTES if recipe.gpus > 1 else 0)
+
+
+def needed_bytes(recipe: Recipe, terms: Mapping[str, int]) -> int:
+    """What the GPU must have at least.
+
+    Before torch gives up it returns cached blocks that nobody uses: what old stacks hoard beyond today's slack is
+    seen on the device, and is not needed.
+    """
+    return device_bytes(replace(recipe, model=recipe.model.model_copy(update={"transformers": 5})), terms)
 
 
 def device_bytes(recipe: Recipe, terms: Mapping[str, int]) -> int:

@@ -32,9 +32,13 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Peaks in bytes. ``vram_terms`` add up to ``vram_bytes`` and ``ram_terms`` to ``ram_bytes``, to the byte."""
+    """Peaks in bytes. ``vram_terms`` add up to ``vram_bytes`` and ``ram_terms`` to ``ram_bytes``, to the byte.
+
+    ``vram_bytes`` is what the device shows; ``needed_bytes``, never more, is below what it cannot run.
+    """
 
     vram_bytes: int
+    needed_bytes: int
     allocated_bytes: int
     reserved_bytes: int
     phase: str
@@ -51,7 +55,7 @@ class MemoryEstimate:
 
     def vram_need(self) -> MemoryNeed | None:
         """The VRAM as a random variable; None where no GPU is used."""
-        return MemoryNeed(self.vram_bytes, self.sigma, "model section") if self.vram_bytes else None
+        return MemoryNeed(self.needed_bytes, self.sigma, "model section") if self.vram_bytes else None
 
     def as_need(self) -> VariantNeed:
         """What the planner takes."""
@@ -71,7 +75,7 @@ def estimate_memory(subject: Subject) -> MemoryEstimate:
     if not subject.on_gpu:
         peak = max(phases, key=lambda phase: phase.total)
         ram = host.host_terms(recipe, peak.terms)
-        return MemoryEstimate(0, 0, 0, peak.name, {}, sum(ram.values()), ram, _confidence(subject), _notes(subject))
+        return MemoryEstimate(0, 0, 0, 0, peak.name, {}, sum(ram.values()), ram, _confidence(subject), _notes(subject))
     peak = max(phases, key=lambda phase: device.device_bytes(recipe, phase.terms))
     total = device.device_bytes(recipe, peak.terms)
     context = device.context_bytes(recipe)
@@ -79,6 +83,7 @@ def estimate_memory(subject: Subject) -> MemoryEstimate:
     ram = host.host_terms(recipe)
     return MemoryEstimate(
         vram_bytes=total,
+        needed_bytes=max(device.needed_bytes(recipe, phase.terms) for phase in phases),
         allocated_bytes=max(phase.total for phase in phases),
         reserved_bytes=total - context,
         phase=peak.name,

@@ -115,7 +115,7 @@ def largest_sequence(subject: Subject, capacity_bytes: int) -> int:
 
 def _fits(subject: Subject, capacity_bytes: int) -> bool:
     estimate = estimate_memory(subject)
-    return _peak(estimate) * math.exp(1.645 * estimate.sigma) <= capacity_bytes
+    return (estimate.needed_bytes or estimate.ram_bytes) * math.exp(1.645 * estimate.sigma) <= capacity_bytes
 
 
 def _largest(fits: Callable[[int], bool], most: int) -> int:

@@ -18,8 +18,8 @@ def subject(*, gpus: int = 1, on_gpu: bool = True, files: Files | None = None, *
     return subject_of(NeuralModel(**model), files or Files(), tables(), gpus, on_gpu=on_gpu)
 
 
-def estimate(**model) -> MemoryEstimate:
-    return estimate_memory(subject(**model))
+def estimate(**words) -> MemoryEstimate:
+    return estimate_memory(subject(**words))
 
 
 def rows(name: str) -> list[dict[str, str]]:
