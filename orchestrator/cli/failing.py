@@ -12,7 +12,18 @@ FAILED = 1
 CANCELLED = 130
 
 _BAD_INPUT_ERRORS = frozenset(
-    {"SpecError", "ConfigError", "CatalogError", "HistoryError", "UnknownJob", "MissingSecret", "Rejected", "AuthError"}
+    {
+        "SpecError",
+        "ConfigError",
+        "CatalogError",
+        "HistoryError",
+        "UnknownJob",
+        "UnknownModelError",
+        "ModelFileError",
+        "MissingSecret",
+        "Rejected",
+        "AuthError",
+    }
 )
 _KNOWN_ERRORS = frozenset(
     {"HomeError", "JournalError", "DiskFull", "Transient", "NoCapacity", "NotYetReady", "NotYetGone", "Lost"}

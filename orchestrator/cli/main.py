@@ -117,6 +117,29 @@ def plan(
 
 
 @app.command()
+def estimate(
+    spec: SpecArgument,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only this GPU; exit code 3 if it does not fit.")
+    ] = None,
+    variant: Annotated[str | None, typer.Option(metavar="NAME", help="Which variant; the first if not named.")] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A place with a known limit of RAM, such as railway-free.")
+    ] = None,
+    param: ParamOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How much VRAM and RAM a job takes, by its model section; what fits, and what would lower it.
+
+    Example: gpujob estimate train.yaml --gpu T4
+    """
+    from orchestrator.cli.estimating import estimate_spec
+
+    params = dict(text.split("=", 1) for text in param or ())
+    raise typer.Exit(estimate_spec(Home.locate(), spec, gpu, variant, target, params, as_json=as_json))
+
+
+@app.command()
 def validate(spec: SpecArgument, param: ParamOption = None, as_json: JsonOption = False) -> None:
     """Check a spec and say what would be uploaded; exit code 2 if anything is wrong.
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from backends.base import Need, Offer
 from orchestrator.spec.fields import Env, Folder, Image, JobName, OutputPaths, Params, Text, VariableName
+from orchestrator.spec.neural import NeuralModel
 from orchestrator.spec.parts import (
     Duration,
     GpuRequirement,
@@ -22,11 +23,11 @@ from orchestrator.spec.parts import (
     OnOom,
     Part,
     Smoke,
-    Variant,
     When,
 )
 from orchestrator.spec.template import Value, fill_command, fill_text
-from orchestrator.spec.values import as_list
+from orchestrator.spec.values import WrongValueError, as_list
+from orchestrator.spec.variants import Variant
 
 __all__ = [
     "Duration",
@@ -35,6 +36,7 @@ __all__ = [
     "JobSpec",
     "Limits",
     "Needs",
+    "NeuralModel",
     "OnOom",
     "ResolvedVariant",
     "Smoke",
@@ -63,6 +65,7 @@ class ResolvedVariant:
     run: str
     setup: str | None
     ram_cap_bytes: int | None
+    model: NeuralModel | None = None
 
     def allows(self, offer: Offer) -> str | None:
         """None if the variant may run on ``offer``; else the reason why its ``when`` excludes it."""
@@ -88,6 +91,7 @@ class JobSpec(Part):
     )
     params: Params = Field(default_factory=dict, description="Parameters of the commands, with default values.")
     needs: Needs = Field(default_factory=Needs, description="What a machine must have.")
+    model: NeuralModel | None = Field(None, description="The neural network, from which memory is predicted.")
     inputs: Annotated[tuple[Input, ...], BeforeValidator(as_list)] = Field(
         (), description="Files fetched onto the machine before `run`."
     )
@@ -99,6 +103,19 @@ class JobSpec(Part):
     on_oom: OnOom = Field(default_factory=OnOom, description="What may be tried after running out of memory.")
     smoke: Smoke | None = Field(None, description="Tiny settings that run the same code in seconds.")
     spec_path: Path | None = Field(None, description="The file it was read from.")
+
+    @model_validator(mode="after")
+    def _models_go_together(self) -> JobSpec:
+        for variant in self.variants:
+            model = self._model_of(variant)
+            if model and (why := model.contradiction()):
+                raise WrongValueError(f"model of variant {variant.name!r}: {why}")
+        return self
+
+    def _model_of(self, variant: Variant) -> NeuralModel | None:
+        if self.model and variant.model:
+            return self.model.overlaid(variant.model)
+        return variant.model or self.model
 
     def variant(self, name: str) -> Variant:
         """The variant called ``name``. Raises KeyError with the known names."""
@@ -124,6 +141,7 @@ class JobSpec(Part):
             run=fill_command(self.run, params),
             setup=None if self.setup is None else fill_command(self.setup, params),
             ram_cap_bytes=need.ram_bytes,
+            model=self._model_of(variant),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from backends.base import GpuNeed, Need, Offer
 from backends.units import format_size
@@ -19,7 +19,6 @@ from orchestrator.spec.fields import (
     InputPath,
     Minutes,
     Params,
-    Quality,
     Seconds,
     Sha256,
     SigkillPolicy,
@@ -27,8 +26,6 @@ from orchestrator.spec.fields import (
     SizeBound,
     SizeOrAuto,
     Source,
-    Text,
-    VariantName,
 )
 from orchestrator.spec.values import Comparison, WrongValueError, as_list, as_mapping
 
@@ -158,22 +155,6 @@ class When(Part):
             if bound is not None and not bound.holds(count):
                 has = "has no GPU" if what == "VRAM" and not count else f"has {format_size(count)}"
                 yield f"wants {what} {bound}, and {offer.name} {has}"
-
-
-class Variant(Part):
-    """One way to do the job. It overrides what it names; the rest is as in the spec."""
-
-    name: VariantName = Field(description="How plans and reports call it.")
-    params: Params = Field(default_factory=dict, description="Parameters that differ.")
-    needs: Needs = Field(default_factory=Needs, description="Needs that differ, key by key.")
-    env: Env = Field(default_factory=dict, description="Environment variables added or changed.")
-    quality: Quality = Field(1.0, description="Worth of its result, more than 0 and at most 1; the best variant has 1.")
-    when: When = Field(default_factory=When, description="Bounds on the machines it may run on.")
-    note: Text | None = Field(None, description="A word to the reader of a plan.")
-
-    @field_serializer("needs", when_used="json")
-    def _only_what_differs(self, needs: Needs) -> dict[str, Any]:
-        return needs.model_dump(mode="json", exclude_unset=True)
 
 
 class Duration(Part):

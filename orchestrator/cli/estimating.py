@@ -1,0 +1,152 @@
+"""``gpujob estimate``: the memory that a job takes, as a picture, and what would lower it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from backends.units import format_size
+from orchestrator.catalog.gpus import GpuFacts, bundled_gpus
+from orchestrator.catalog.places import bundled_targets
+from orchestrator.cli.screen import bad as wrong
+from orchestrator.cli.screen import bold, dim, good, plain, say, say_json, warned
+from orchestrator.home import Home
+from orchestrator.lifecycle.memory_needs import subject
+from orchestrator.planning.memory.capacity import Fit, gpu_fits, target_fit
+from orchestrator.planning.memory.estimate import MemoryEstimate, Subject, estimate_memory
+from orchestrator.planning.memory.levers import Lever, largest_batch, largest_sequence, ram_lever, strongest_levers
+from orchestrator.spec.load import load_spec
+from orchestrator.spec.model import JobSpec
+
+BAR = 32
+SHOWN_GPUS = ("T4", "RTX 4090 Laptop", "RTX 4090", "A40", "A100 40GB", "A100 80GB SXM", "H100 SXM", "H200 SXM")
+
+Found = dict[str, Any]
+
+
+def estimate_spec(
+    home: Home, path: Path, gpu: str | None, variant: str | None, target: str | None, params: Mapping[str, str],
+    *, as_json: bool,
+) -> int:  # fmt: skip
+    """Print the estimate. Exit code 0; 3 if a GPU or target was named and it does not fit."""
+    spec = load_spec(path, params)
+    found = subject(spec, _variant(spec, variant), home.root / "hub")
+    if found is None:
+        raise typer.BadParameter(f"{path} has no model section; add one, such as model: {{hf: microsoft/phi-1_5}}")
+    value, fits = _estimated(found, _gpus(gpu), target, named=gpu is not None)
+    say_json(value) if as_json else say(_text(value))
+    return 3 if (gpu or target) and any(fit.verdict == "no" for fit in fits) else 0
+
+
+def _variant(spec: JobSpec, name: str | None) -> str:
+    try:
+        return spec.variant(name).name if name else spec.variants[0].name
+    except KeyError as error:
+        raise typer.BadParameter(str(error.args[0])) from None
+
+
+def _gpus(name: str | None) -> list[GpuFacts]:
+    table = bundled_gpus()
+    if name is None:
+        return [gpu for each in SHOWN_GPUS if (gpu := table.find(each))]
+    if found := table.find(name):
+        return [found]
+    raise typer.BadParameter(f"no GPU {name!r} is known; there are {', '.join(each.name for each in table.gpus)}")
+
+
+def _estimated(found: Subject, gpus: list[GpuFacts], target: str | None, *, named: bool) -> tuple[Found, list[Fit]]:
+    estimate = estimate_memory(found)
+    fits = gpu_fits(estimate, gpus)
+    if target:
+        fits = [*(fits if named else []), _at_target(estimate, target)]
+    room = _room(estimate, fits)
+    return {
+        "vram": {
+            "peak_bytes": estimate.vram_bytes,
+            "allocated_bytes": estimate.allocated_bytes,
+            "reserved_bytes": estimate.reserved_bytes,
+            "phase": estimate.phase,
+            "terms": dict(estimate.vram_terms),
+        },
+        "ram": {"peak_bytes": estimate.ram_bytes, "terms": dict(estimate.ram_terms)},
+        "interval": estimate.interval(),
+        "confidence": estimate.confidence,
+        "fits": [_fit(fit) for fit in fits],
+        "levers": [asdict(lever) for lever in _levers(found, estimate)],
+        "largest": _largest(found, room) if room else None,
+        "notes": list(estimate.notes),
+    }, fits
+
+
+def _at_target(estimate: MemoryEstimate, name: str) -> Fit:
+    targets = bundled_targets()
+    if name not in targets:
+        raise typer.BadParameter(f"no target {name!r} is known; there are {', '.join(targets)}")
+    return target_fit(estimate, targets[name])
+
+
+def _room(estimate: MemoryEstimate, fits: list[Fit]) -> Fit | None:
+    """The capacity for which the largest batch is sought: the only one, or the smallest that fits."""
+    kind = "VRAM" if estimate.vram_bytes else "RAM"
+    able = [fit for fit in fits if fit.kind == kind]
+    return next((fit for fit in able if fit.verdict == "fits"), able[-1] if able else None)
+
+
+def _largest(found: Subject, room: Fit) -> Found:
+    sequence = None if found.cnn or found.recipe.model.probe else largest_sequence(found, room.capacity_bytes)
+    return {"on": room.name, "batch_size": largest_batch(found, room.capacity_bytes), "seq_len": sequence}
+
+
+def _levers(found: Subject, estimate: MemoryEstimate) -> list[Lever]:
+    ram = ram_lever(found, estimate)
+    return [*strongest_levers(found, estimate), *([ram] if ram else [])]
+
+
+def _fit(fit: Fit) -> Found:
+    where = {"gpu": fit.name} if fit.kind == "VRAM" else {"target": fit.name}
+    return {**where, "capacity_bytes": fit.capacity_bytes, "p_oom": round(fit.p_oom, 4), "verdict": fit.verdict}
+
+
+def _text(value: Found) -> str:
+    lines = []
+    if value["vram"]["peak_bytes"]:
+        vram, interval = value["vram"], value["interval"]
+        title = f"VRAM  {format_size(vram['peak_bytes'])}"
+        spread = f"{format_size(interval['p05'])} to {format_size(interval['p95'])}, confidence {value['confidence']}"
+        lines += [bold(title) + dim(f"  at {vram['phase']}; {spread}"), *_bars(vram["terms"])]
+        lines.append(dim(f"  allocated {format_size(vram['allocated_bytes'])}, as torch counts it"))
+    ram = value["ram"]
+    lines += ["", bold(f"RAM   {format_size(ram['peak_bytes'])}"), *_bars(ram["terms"])]
+    lines += ["", bold("Where it fits"), *map(_fit_line, value["fits"])] if value["fits"] else []
+    lines += ["", bold("What would lower it"), *map(_lever_line, value["levers"])] if value["levers"] else []
+    if largest := value["largest"]:
+        words = f"batch of {largest['batch_size']}" if largest["batch_size"] else "no batch at all"
+        tokens = f", or {largest['seq_len']} tokens at this batch" if largest["seq_len"] else ""
+        lines += ["", f"The largest that fits {largest['on']}: {words}{tokens}."]
+    return "\n".join([*lines, *(warned("! ") + plain(note) for note in value["notes"])]).strip()
+
+
+def _bars(terms: Mapping[str, int]) -> list[str]:
+    most = max(terms.values(), default=1)
+    return [
+        f"  {name:<24}{format_size(size):>8}  {'█' * max(round(size / most * BAR), 1)}"
+        for name, size in sorted(terms.items(), key=lambda term: -term[1])
+    ]
+
+
+def _fit_line(fit: Found) -> str:
+    styled = {"fits": good, "risky": warned, "no": wrong}[fit["verdict"]]
+    name = fit.get("gpu") or fit["target"]
+    return (
+        f"  {name:<24}{format_size(fit['capacity_bytes']):>8}  {styled(fit['verdict'])}, {fit['p_oom']:.0%} to run out"
+    )
+
+
+def _lever_line(lever: Found) -> str:
+    keys = ", ".join(f"{key}: {str(value).lower()}" for key, value in lever["change"].items())
+    saved = f"{format_size(lever['saved_bytes'])} of {lever['memory'].upper()}"
+    return f"  {lever['name']:<28}{format_size(lever['peak_bytes']):>8}  saves {saved}  ({keys})"
