@@ -58,6 +58,11 @@ class Home:
         return self.root / "locks"
 
     @property
+    def hub(self) -> Path:
+        """What the Hugging Face hub said of models."""
+        return self.root / "hub"
+
+    @property
     def jobs(self) -> Path:
         """One folder per job: the snapshot of its files, its logs and its results."""
         return self.root / "jobs"

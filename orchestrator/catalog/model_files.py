@@ -55,18 +55,29 @@ def _counted(header: Mapping[str, Any]) -> dict[str, int]:
 
 
 def hub_counts(name: str, cache: Path) -> dict[str, int] | None:
-    """Elements by dtype of the model ``name`` on the hub, cached in ``cache``.
+    """Elements by dtype of the model ``name`` on the hub, which is asked once: the answer is kept in ``cache``.
 
     None without huggingface_hub, without network, or where the model has no safetensors: callers fall back.
     """
-    kept = cache / f"{name.replace('/', '--')}.json"
-    if kept.is_file():
-        return {str(key): int(value) for key, value in json.loads(kept.read_text(encoding="utf-8")).items()}
+    if kept := kept_counts(name, cache):
+        return kept
     try:
         hub = importlib.import_module("huggingface_hub")
         counts = dict(hub.get_safetensors_metadata(name).parameter_count)
     except (ImportError, OSError, ValueError, RuntimeError):
         return None
     cache.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(counts), encoding="utf-8")
+    _kept_at(name, cache).write_text(json.dumps(counts), encoding="utf-8")
     return counts
+
+
+def kept_counts(name: str, cache: Path) -> dict[str, int] | None:
+    """What ``hub_counts`` was told earlier; None if nothing."""
+    kept = _kept_at(name, cache)
+    if not kept.is_file():
+        return None
+    return {str(key): int(value) for key, value in json.loads(kept.read_text(encoding="utf-8")).items()}
+
+
+def _kept_at(name: str, cache: Path) -> Path:
+    return cache / f"{name.replace('/', '--')}.json"

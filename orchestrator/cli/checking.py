@@ -8,15 +8,19 @@ from typing import Any
 
 from backends.base import BackendError
 from backends.units import format_size, parse_usd
+from orchestrator.catalog.model_files import ModelFileError
 from orchestrator.cli.doctor import doctor_text, examine, specs_near
+from orchestrator.cli.options import overrides_from
 from orchestrator.cli.screen import ask, bad, complain, good, plain, say, say_json
-from orchestrator.cli.submitting import files_to_send, overrides_from
+from orchestrator.cli.submitting import files_to_send
 from orchestrator.config import Config
 from orchestrator.home import Home
+from orchestrator.lifecycle.memory_needs import variant_needs
 from orchestrator.lifecycle.planning import gather_offers
 from orchestrator.lifecycle.registry import Backends, backend_names
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.ladder import make_plan
+from orchestrator.planning.outlook import Facts
 from orchestrator.planning.plan import Priority
 from orchestrator.spec.load import SpecError, load_spec
 from orchestrator.spec.starter import starter_spec
@@ -103,10 +107,11 @@ def _fit(home: Home, path: Path) -> dict[str, Any]:
     """Whether the job of a spec would run on this machine, and with which variant."""
     try:
         spec = load_spec(path)
-    except SpecError as error:
+        needs = variant_needs(spec, home.hub)
+    except (SpecError, ModelFileError) as error:
         return {"spec": str(path), "fits": False, "answer": f"not a valid spec: {plain(str(error).splitlines()[0])}"}
     offers = gather_offers(Backends(home, Config(home.config)), ["local"], spec)
-    plan = make_plan(spec, offers, Knowledge(), ANY_BUDGET, Priority.BALANCED, backends=["local"])
+    plan = make_plan(spec, offers, Knowledge(), ANY_BUDGET, Priority.BALANCED, backends=["local"], facts=Facts(needs))
     if plan.ladder:
         first = plan.ladder[0]
         answer = f"yes: {first.variant} on {first.offer}, {first.p_success:.0%} chance"

@@ -18,7 +18,7 @@ from orchestrator.home import Home
 from orchestrator.lifecycle.memory_needs import subject
 from orchestrator.planning.memory.capacity import Fit, gpu_fits, target_fit
 from orchestrator.planning.memory.estimate import MemoryEstimate, Subject, estimate_memory
-from orchestrator.planning.memory.levers import Lever, largest_batch, largest_sequence, ram_lever, strongest_levers
+from orchestrator.planning.memory.levers import in_words, largest_batch, largest_sequence, levers_of
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.model import JobSpec
 
@@ -34,7 +34,7 @@ def estimate_spec(
 ) -> int:  # fmt: skip
     """Print the estimate. Exit code 0; 3 if a GPU or target was named and it does not fit."""
     spec = load_spec(path, params)
-    found = subject(spec, _variant(spec, variant), home.root / "hub")
+    found = subject(spec, _variant(spec, variant), home.hub, ask_hub=True)
     if found is None:
         raise typer.BadParameter(f"{path} has no model section; add one, such as model: {{hf: microsoft/phi-1_5}}")
     value, fits = _estimated(found, _gpus(gpu), target, named=gpu is not None)
@@ -76,7 +76,7 @@ def _estimated(found: Subject, gpus: list[GpuFacts], target: str | None, *, name
         "interval": estimate.interval(),
         "confidence": estimate.confidence,
         "fits": [_fit(fit) for fit in fits],
-        "levers": [asdict(lever) for lever in _levers(found, estimate)],
+        "levers": [asdict(lever) for lever in levers_of(found, estimate)],
         "largest": _largest(found, room) if room else None,
         "notes": list(estimate.notes),
     }, fits
@@ -99,11 +99,6 @@ def _room(estimate: MemoryEstimate, fits: list[Fit]) -> Fit | None:
 def _largest(found: Subject, room: Fit) -> Found:
     sequence = None if found.cnn or found.recipe.model.probe else largest_sequence(found, room.capacity_bytes)
     return {"on": room.name, "batch_size": largest_batch(found, room.capacity_bytes), "seq_len": sequence}
-
-
-def _levers(found: Subject, estimate: MemoryEstimate) -> list[Lever]:
-    ram = ram_lever(found, estimate)
-    return [*strongest_levers(found, estimate), *([ram] if ram else [])]
 
 
 def _fit(fit: Fit) -> Found:
@@ -147,6 +142,5 @@ def _fit_line(fit: Found) -> str:
 
 
 def _lever_line(lever: Found) -> str:
-    keys = ", ".join(f"{key}: {str(value).lower()}" for key, value in lever["change"].items())
     saved = f"{format_size(lever['saved_bytes'])} of {lever['memory'].upper()}"
-    return f"  {lever['name']:<28}{format_size(lever['peak_bytes']):>8}  saves {saved}  ({keys})"
+    return f"  {lever['name']:<28}{format_size(lever['peak_bytes']):>8}  saves {saved}  ({in_words(lever['change'])})"

@@ -23,6 +23,7 @@ from orchestrator.cli.options import (
     ParamOption,
     PriorityOption,
     SpecArgument,
+    overrides_from,
     wish_from,
 )
 from orchestrator.cli.screen import say, say_json
@@ -135,7 +136,7 @@ def estimate(
     """
     from orchestrator.cli.estimating import estimate_spec
 
-    params = dict(text.split("=", 1) for text in param or ())
+    params = overrides_from(param or ())
     raise typer.Exit(estimate_spec(Home.locate(), spec, gpu, variant, target, params, as_json=as_json))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -103,3 +103,9 @@ def checked_date(text: str) -> str:
         except ValueError:
             raise typer.BadParameter(f"{text!r} is not a date; write it as 2026-11-01") from None
     return text
+
+
+def overrides_from(params: Sequence[str]) -> dict[str, str]:
+    """``--param k=v`` as a mapping; one without ``=`` is given to the spec's check as it is."""
+    pairs = (text.partition("=") for text in params)
+    return {name: value for name, _, value in pairs}

@@ -7,22 +7,25 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends.units import format_usd
+from orchestrator.cli.options import overrides_from
 from orchestrator.cli.plans import plan_text
 from orchestrator.cli.screen import ask, dim, say, say_json, warned
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
 from orchestrator.home import Home
+from orchestrator.lifecycle.learning import calibrated, learned
+from orchestrator.lifecycle.memory_needs import needs_by_lever, variant_needs
 from orchestrator.lifecycle.planning import gather_offers, knowledge_for, weights_for
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.vault import Vault
-from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.ladder import make_plan
-from orchestrator.planning.outlook import NO_FACTS, Facts
+from orchestrator.planning.need import VariantNeed
+from orchestrator.planning.outlook import Facts
 from orchestrator.planning.plan import Plan, Priority
 from orchestrator.planning.whatif import what_if
 from orchestrator.records.jobs import add_job
@@ -55,6 +58,7 @@ class Prepared:
     spec: JobSpec
     files: Sequence[SelectedFile]
     digest: str
+    needs: Mapping[str, VariantNeed]
     plan: Plan
 
 
@@ -63,13 +67,19 @@ def prepare(home: Home, store: Store, wish: Wish) -> Prepared:
     spec = _limited(load_spec(wish.spec, overrides_from(wish.params)), wish.max_runtime)
     files = files_to_send(spec, home)
     digest = f"{spec_digest(spec)[:20]}-{tree_digest(spec.workdir, files)[:20]}"
-    plan = _planned(spec, Config(home.config), home, wish, knowledge_for(store, spec, digest, ()))
-    return Prepared(spec, files, digest, plan)
+    needs = variant_needs(spec, home.hub)
+    return Prepared(spec, files, digest, needs, _planned(home, store, wish, spec, digest, needs))
 
 
-def _planned(spec: JobSpec, config: Config, home: Home, wish: Wish, knowledge: Knowledge) -> Plan:
+def _planned(
+    home: Home, store: Store, wish: Wish, spec: JobSpec, digest: str, needs: Mapping[str, VariantNeed]
+) -> Plan:
     """The plan, and what would change it."""
+    config = Config(home.config)
     offers = gather_offers(Backends(home, config), wish.backends, spec)
+    knowledge = knowledge_for(store, spec, digest, ())
+    taught = learned(store, needs)
+    known = Facts(calibrated(taught, spec.name, digest, needs))
 
     def again(
         *, budget_micros: int | None = None, priority: Priority | None = None, facts: Facts | None = None
@@ -83,11 +93,13 @@ def _planned(spec: JobSpec, config: Config, home: Home, wish: Wish, knowledge: K
             chosen,
             backends=wish.backends,
             weights=weights_for(config, chosen),
-            facts=facts or NO_FACTS,
+            facts=facts or known,
         )
 
     plan = again()
-    return replace(plan, what_if=what_if(plan, again, {}))
+    changes = needs_by_lever(spec, needs, home.hub)
+    levers = {words: Facts(calibrated(taught, spec.name, digest, other)) for words, other in changes.items()}
+    return replace(plan, what_if=what_if(plan, again, levers))
 
 
 def files_to_send(spec: JobSpec, home: Home) -> list[SelectedFile]:
@@ -133,6 +145,7 @@ def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
         "digest": prepared.digest,
         "path": os.environ.get("PATH", os.defpath),
         "attempts_before": 0,
+        "needs": {name: need.to_json() for name, need in prepared.needs.items()},
     }
     job = Job(
         id=job_id,
@@ -162,12 +175,6 @@ def say_submitted(job_id: str, *, as_json: bool) -> None:
         return
     say(f"{job_id} is on its way. It needs no terminal.")
     say(dim(f"  watch: gpujob logs -f {job_id}   look: gpujob show {job_id}   end: gpujob cancel {job_id}"))
-
-
-def overrides_from(params: Sequence[str]) -> dict[str, str]:
-    """``--param k=v`` as a mapping; one without ``=`` is given to the spec's check as it is."""
-    pairs = (text.partition("=") for text in params)
-    return {name: value for name, _, value in pairs}
 
 
 def _limited(spec: JobSpec, max_runtime: float | None) -> JobSpec:

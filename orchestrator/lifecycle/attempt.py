@@ -31,6 +31,7 @@ from orchestrator.lifecycle.following import copy_logs, log_tail, write_live
 from orchestrator.lifecycle.jobfile import WIND_DOWN_SECONDS
 from orchestrator.lifecycle.journal import Cancelled, Journal, Json, Patience, StepFailed
 from orchestrator.lifecycle.outcome import ExitFacts, Outcome, Verdict, classify
+from orchestrator.lifecycle.planning import recorded_needs
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.settling import settlement
 from orchestrator.lifecycle.uploading import upload_all
@@ -276,7 +277,10 @@ class AttemptRun:
         shutil.rmtree(self._tools.home.attempt(self._job.id, self._attempt.number) / "outgoing", ignore_errors=True)
 
     def _settle(self, verdict: Verdict, held_seconds: float) -> None:
-        ending = settlement(self._tools.store, self._job, self._spec, self._attempt, verdict, held_seconds, self._now())
+        ending = settlement(
+            self._tools.store, self._job, self._spec, self._attempt, verdict, held_seconds, self._now(),
+            predicted=recorded_needs(self._job).get(self._attempt.variant),
+        )  # fmt: skip
         settle(self._tools.store, self._attempt, ending, self._now())
 
     def _stop_if_cancelled(self) -> None:

@@ -15,10 +15,13 @@ from backends.units import format_usd
 from orchestrator.clock import stamp
 from orchestrator.config import Config
 from orchestrator.lifecycle.attempt import AttemptRun, Held, Tools
+from orchestrator.lifecycle.learning import calibrated, learned
 from orchestrator.lifecycle.outcome import Outcome
-from orchestrator.lifecycle.planning import gather_offers, knowledge_for, weights_for
+from orchestrator.lifecycle.planning import gather_offers, knowledge_for, recorded_needs, weights_for
 from orchestrator.lifecycle.vault import MissingSecret
 from orchestrator.planning.ladder import make_plan
+from orchestrator.planning.need import VariantNeed
+from orchestrator.planning.outlook import Facts
 from orchestrator.planning.plan import Plan, Priority, Rung
 from orchestrator.records.attempts import OverBudget, open_attempt, spent_micros
 from orchestrator.records.jobs import (
@@ -125,8 +128,14 @@ class _JobRun:
             backends=options["backends"],
             attempts_left=self._spec.limits.attempts - made,
             first_rank=len(attempts) + 1,
+            facts=Facts(self._needs()),
             weights=weights_for(Config(self._tools.home.config), Priority(self._job.priority)),
         )
+
+    def _needs(self) -> dict[str, VariantNeed]:
+        """What was predicted at submission, as all runs on record correct it by now."""
+        needs = recorded_needs(self._job)
+        return calibrated(learned(self._tools.store, needs), self._spec.name, self._options["digest"], needs)
 
     def _reserve(self, rung: Rung, attempts: Sequence[Attempt]) -> None:
         number = len(attempts) + 1

@@ -16,9 +16,15 @@ _LOOKED_AT = 1000
 """Observations that are read for one plan; the calibration takes the newest few hundred with figures of a kind."""
 
 
-def calibrated(store: Store, name: str, digest: str, needs: Mapping[str, VariantNeed]) -> dict[str, VariantNeed]:
-    """``needs`` of the job ``name``, by variant, as all runs on record correct them."""
-    learned = Calibration([observed(row) for row in newest_observations(store, _LOOKED_AT)])
+def learned(store: Store, needs: Mapping[str, VariantNeed]) -> Calibration:
+    """What the newest runs on record teach; nothing is read where there is no need to correct."""
+    return Calibration([observed(row) for row in newest_observations(store, _LOOKED_AT)] if needs else [])
+
+
+def calibrated(
+    learned: Calibration, name: str, digest: str, needs: Mapping[str, VariantNeed]
+) -> dict[str, VariantNeed]:
+    """``needs`` of the job ``name``, by variant, as what was learned corrects them."""
     return {
         variant: learned.of(need, Subject(name, variant, config=digest, family=family_of(need)))
         for variant, need in needs.items()

@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.catalog.architecture import bundled_models
 from orchestrator.catalog.families import bundled_families
-from orchestrator.catalog.model_files import hub_counts, read_config, safetensors_counts
+from orchestrator.catalog.model_files import hub_counts, kept_counts, read_config, safetensors_counts
 from orchestrator.catalog.places import bundled_cnns
 from orchestrator.planning.memory.estimate import Subject, estimate_memory
-from orchestrator.planning.memory.subject import Files, Tables, subject_of
+from orchestrator.planning.memory.levers import changed, in_words, levers_of
+from orchestrator.planning.memory.subject import Files, Tables, UnknownModelError, subject_of
 from orchestrator.planning.need import VariantNeed
 from orchestrator.spec.model import JobSpec
 from orchestrator.spec.neural import NeuralModel
 
-
-def variant_needs(spec: JobSpec) -> dict[str, VariantNeed]:
-    """What each variant with a model section takes, by its name. Raises ModelFileError, UnknownModelError."""
-    subjects = {variant.name: subject(spec, variant.name) for variant in spec.variants}
-    return {name: estimate_memory(found).as_need() for name, found in subjects.items() if found}
+_ALL = 20
+"""More levers than there are."""
 
 
-def subject(spec: JobSpec, variant: str, cache: Path | None = None) -> Subject | None:
-    """What to estimate of a variant; None without a model section. With a ``cache`` the hub may be asked, once."""
+def variant_needs(spec: JobSpec, cache: Path) -> dict[str, VariantNeed]:
+    """What each variant with a model section takes, by its name; a model that nobody knows leaves a note.
+
+    ``cache`` is where answers of the hub are kept; it is not asked. Raises ModelFileError.
+    """
+    named = [variant.name for variant in spec.variants if spec.resolved(variant.name).model]
+    return {name: _need(spec, name, cache) for name in named}
+
+
+def _need(spec: JobSpec, variant: str, cache: Path) -> VariantNeed:
+    try:
+        found = subject(spec, variant, cache, ask_hub=False)
+    except UnknownModelError as error:
+        return VariantNeed(None, None, "low", (f"memory is not predicted: {error}",))
+    assert found is not None
+    return estimate_memory(found).as_need()
+
+
+def needs_by_lever(spec: JobSpec, needs: Mapping[str, VariantNeed], cache: Path) -> dict[str, dict[str, VariantNeed]]:
+    """``needs`` as they would be after a change of the first variant's model section, by the change in words."""
+    first = spec.variants[0].name
+    found = subject(spec, first, cache, ask_hub=False) if first in needs and needs[first].ram else None
+    if found is None:
+        return {}
+    return {
+        f"{lever.name} ({in_words(lever.change)})": {
+            **needs,
+            first: estimate_memory(changed(found, **lever.change)).as_need(),
+        }
+        for lever in levers_of(found, estimate_memory(found), _ALL)
+    }
+
+
+def subject(spec: JobSpec, variant: str, cache: Path, *, ask_hub: bool) -> Subject | None:
+    """What to estimate of a variant; None without a model section. Raises ModelFileError, UnknownModelError."""
     resolved = spec.resolved(variant)
     if resolved.model is None:
         return None
     folder = spec.spec_path.parent if spec.spec_path else Path()
     gpu = resolved.need.gpu
-    files = _read(resolved.model, folder, cache)
+    files = _read(resolved.model, folder, cache, ask_hub=ask_hub)
     return subject_of(resolved.model, files, tables(), gpu.count if gpu else 1, on_gpu=gpu is not None)
 
 
@@ -37,9 +69,9 @@ def tables() -> Tables:
     return Tables(bundled_models(), bundled_families(), bundled_cnns())
 
 
-def _read(model: NeuralModel, folder: Path, cache: Path | None) -> Files:
+def _read(model: NeuralModel, folder: Path, cache: Path, *, ask_hub: bool) -> Files:
     config = read_config(folder / model.config) if model.config else None
     counts = safetensors_counts(folder / model.weights) if model.weights else None
-    if counts is None and cache and model.hf and bundled_models().find(model.hf) is None:
-        counts = hub_counts(model.hf, cache)
+    if counts is None and model.hf and bundled_models().find(model.hf) is None:
+        counts = kept_counts(model.hf, cache) or (hub_counts(model.hf, cache) if ask_hub else None)
     return Files(config, counts)

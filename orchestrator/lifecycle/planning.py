@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 
 from backends.base import Offer
 from orchestrator.config import Config
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.planning.knowledge import Knowledge, Seen
+from orchestrator.planning.need import VariantNeed
 from orchestrator.planning.plan import Priority
 from orchestrator.planning.weights import WEIGHTS, Weights
 from orchestrator.records.observations import observations_of
 from orchestrator.records.store import Store
-from orchestrator.records.tables import Attempt, Observation
+from orchestrator.records.tables import Attempt, Job, Observation
 from orchestrator.spec.model import JobSpec
 
 
@@ -31,6 +33,11 @@ def knowledge_for(store: Store, spec: JobSpec, digest: str, attempts: Sequence[A
         seen=(*earlier, *(_from_attempt(a, observed.get(a.id or 0)) for a in attempts)),
         killed_counts=spec.on_oom.unexplained_sigkill == "treat_as_oom",
     )
+
+
+def recorded_needs(job: Job) -> dict[str, VariantNeed]:
+    """What the formulas said each variant needs when the job was submitted."""
+    return {name: VariantNeed.from_json(need) for name, need in json.loads(job.options).get("needs", {}).items()}
 
 
 def weights_for(config: Config, priority: Priority) -> Weights:

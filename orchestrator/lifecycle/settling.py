@@ -28,7 +28,7 @@ def settlement(
     verdict: Verdict,
     held_seconds: float,
     at: str,
-    predicted: VariantNeed | None = None,
+    predicted: VariantNeed | None,
 ) -> Ending:
     """What to record. The lease's cost is split exactly: what the user's command used, and the idle rest.
 

@@ -13,8 +13,9 @@ from statistics import NormalDist
 
 from backends.units import format_size
 from orchestrator.planning.climb import Belief, unknown
+from orchestrator.planning.feasibility import Candidate
 from orchestrator.planning.knowledge import Knowledge
-from orchestrator.planning.need import MemoryNeed, VariantNeed
+from orchestrator.planning.need import Confidence, MemoryNeed, VariantNeed
 from orchestrator.spec.model import JobSpec, ResolvedVariant
 
 SHARED_VRAM, SHARED_RAM = 0, 1
@@ -58,10 +59,11 @@ class Memories:
 
 @dataclass(frozen=True, slots=True)
 class MemoryOutlook:
-    """The needs by variant, and what attempts that ran out leave possible."""
+    """The needs by variant, what attempts that ran out leave possible, and notes on predictions by variant."""
 
     of: Mapping[str, Memories]
     belief: Belief
+    notes: Mapping[str, tuple[str, ...]]
 
     def out(self, known: Known | None, capacity: int) -> float:
         """The exceedance of ``capacity``; 0 without a need. Before anything ran out, no finer than is worth knowing."""
@@ -69,6 +71,21 @@ class MemoryOutlook:
             return 0.0
         out = known.out(capacity)
         return round(out, 5) if self.belief[2 * known.level] == 1.0 else out
+
+    def said(self, candidate: Candidate) -> tuple[str, ...]:
+        """In words: each need beside what the candidate has, with the chance to run out where it is predicted."""
+        name, offer = candidate.variant.name, candidate.offer
+        memories = self.of[name]
+        words = [self._said(memories.ram, candidate.ram_capacity_bytes)]
+        if memories.vram:
+            words.append(self._said(memories.vram, offer.vram_bytes))
+        return (*words, *self.notes.get(name, ()))
+
+    def _said(self, known: Known, capacity: int) -> str:
+        words = f"{known.words}; has {format_size(capacity)}"
+        if known.level not in (SHARED_VRAM, SHARED_RAM):
+            return words
+        return f"{words}: {min(1.0, self.out(known, capacity) / self.belief[2 * known.level]):.1%} chance to run out"
 
 
 def memory_outlook(spec: JobSpec, knowledge: Knowledge, predicted: Mapping[str, VariantNeed]) -> MemoryOutlook:
@@ -79,12 +96,13 @@ def memory_outlook(spec: JobSpec, knowledge: Knowledge, predicted: Mapping[str, 
         told = predicted.get(each.name)
         vram = _vram(variant, own, knowledge, told) if variant.need.gpu else None
         found[each.name] = Memories(vram, _ram(variant, own + 1, knowledge, told))
-    return MemoryOutlook(found, _belief(found, knowledge, predicted))
+    notes = {name: told.notes for name, told in predicted.items()}
+    return MemoryOutlook(found, _belief(found, knowledge, predicted), notes)
 
 
 def _vram(variant: ResolvedVariant, own: int, knowledge: Knowledge, told: VariantNeed | None) -> Known:
     if told and told.vram:
-        return _predicted(SHARED_VRAM, told.vram, "VRAM")
+        return _predicted(SHARED_VRAM, told.vram, "VRAM", told.confidence)
     seen = knowledge.successes(variant.name)
     peaks = [s.peak_vram_bytes for s in seen if s.peak_vram_bytes]
     enough = [s.vram_capacity_bytes for s in seen if s.vram_capacity_bytes]
@@ -94,7 +112,7 @@ def _vram(variant: ResolvedVariant, own: int, knowledge: Knowledge, told: Varian
 
 def _ram(variant: ResolvedVariant, own: int, knowledge: Knowledge, told: VariantNeed | None) -> Known:
     if told and told.ram:
-        return _predicted(SHARED_RAM, told.ram, "RAM")
+        return _predicted(SHARED_RAM, told.ram, "RAM", told.confidence)
     seen = knowledge.successes(variant.name)
     peaks = [s.peak_ram_bytes for s in seen if s.peak_ram_bytes]
     enough = [s.ram_capacity_bytes for s in seen if s.ram_capacity_bytes]
@@ -102,13 +120,22 @@ def _ram(variant: ResolvedVariant, own: int, knowledge: Knowledge, told: Variant
     return _own(own, "RAM", guess, peaks, enough, variant.need.ram_bytes)
 
 
-def _predicted(level: int, need: MemoryNeed, kind: str) -> Known:
+def _predicted(level: int, need: MemoryNeed, kind: str, confidence: Confidence) -> Known:
     middle, high = need.median_bytes, need.quantile(0.95)
     return Known(
         level,
         replace(need, floor_bytes=0),
-        f"{kind} predicted: {format_size(middle)}, with 95 % chance below {format_size(high)}",
+        f"{kind} predicted: {format_size(middle)}, with 95 % chance below {format_size(high)} "
+        f"({_SURENESS[confidence]})",
     )
+
+
+_SURENESS: Mapping[Confidence, str] = {
+    "measured": "measured before",
+    "high": "high confidence",
+    "medium": "medium confidence",
+    "low": "low confidence",
+}
 
 
 def _own(level: int, kind: str, guess: str, peaks: list[int], enough: list[int], declared: int | None) -> Known:

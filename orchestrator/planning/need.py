@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 SURPRISE = 0.02
 """Chance that a job is not what the formulas take it for; without it, an OOM far above the median teaches nonsense."""
@@ -71,6 +72,20 @@ class VariantNeed:
     ram: MemoryNeed | None
     confidence: Confidence
     notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; ``from_json`` gives the same need again."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> VariantNeed:
+        """The need that ``to_json`` wrote."""
+        vram, ram = (_from_json(data[kind]) for kind in ("vram", "ram"))
+        return cls(vram, ram, data["confidence"], tuple(data["notes"]))
+
+
+def _from_json(data: Mapping[str, Any] | None) -> MemoryNeed | None:
+    return MemoryNeed(**{**data, "ratios": tuple(data["ratios"])}) if data else None
 
 
 def _tail(distance: float, sigma: float) -> float:

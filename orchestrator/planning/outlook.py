@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from backends.units import format_size
 from orchestrator.planning.climb import Option
 from orchestrator.planning.duration import Course, Workload, course
 from orchestrator.planning.feasibility import Candidate
 from orchestrator.planning.knowledge import Knowledge
-from orchestrator.planning.memory_need import SHARED_VRAM, Known, MemoryOutlook
+from orchestrator.planning.memory_need import SHARED_VRAM, MemoryOutlook
 from orchestrator.planning.need import VariantNeed
 from orchestrator.planning.price import Price, price_of, shared_by_others
 from orchestrator.planning.reservation import Allowance, Reservation
@@ -142,7 +141,7 @@ class Looking:
             survives=survives,
             vram_out=self._memory.out(memories.vram, offer.vram_bytes),
             ram_out=self._memory.out(memories.ram, candidate.ram_capacity_bytes),
-            basis=_basis(candidate, run, memories.vram, memories.ram, survives),
+            basis=(*self._memory.said(candidate), *_basis(candidate, run, survives)),
         )
 
 
@@ -168,10 +167,8 @@ def _broken_seconds(run: Course, stays: float, survives: float) -> float:
     return run.setup.mean + run.run.mean / 2 * taken / (never + taken)
 
 
-def _basis(candidate: Candidate, run: Course, vram: Known | None, ram: Known, survives: float) -> tuple[str, ...]:
-    words = [f"{ram.words}; has {format_size(candidate.ram_capacity_bytes)}"]
-    if vram:
-        words.append(f"{vram.words}; has {format_size(candidate.offer.vram_bytes)}")
+def _basis(candidate: Candidate, run: Course, survives: float) -> tuple[str, ...]:
+    words = []
     if survives < 1:
         words.append(f"spot: {1 - survives:.0%} chance of being taken back")
     if candidate.offer.billing.wait_seconds:

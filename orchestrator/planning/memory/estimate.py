@@ -29,6 +29,13 @@ class Subject:
     on_gpu: bool = True
     known: bool = True
 
+    @property
+    def family(self) -> str:
+        """What the estimate takes it for, such as ``llama lora``: measured peaks of a family correct one another."""
+        model = self.recipe.model
+        kind = "probe" if model.probe else self.recipe.arch.model_type or "unknown"
+        return f"{kind} {model.method if model.task == 'train' else model.task}"
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
@@ -45,6 +52,7 @@ class MemoryEstimate:
     vram_terms: Mapping[str, int]
     ram_bytes: int
     ram_terms: Mapping[str, int]
+    family: str
     confidence: Confidence
     notes: tuple[str, ...]
 
@@ -55,11 +63,11 @@ class MemoryEstimate:
 
     def vram_need(self) -> MemoryNeed | None:
         """The VRAM as a random variable; None where no GPU is used."""
-        return MemoryNeed(self.needed_bytes, self.sigma, "model section") if self.vram_bytes else None
+        return MemoryNeed(self.needed_bytes, self.sigma, self.family) if self.vram_bytes else None
 
     def as_need(self) -> VariantNeed:
         """What the planner takes."""
-        ram = MemoryNeed(self.ram_bytes, RAM_SIGMA, "model section")
+        ram = MemoryNeed(self.ram_bytes, RAM_SIGMA, self.family)
         return VariantNeed(self.vram_need(), ram, self.confidence, self.notes)
 
     def interval(self) -> dict[str, int]:
@@ -75,7 +83,8 @@ def estimate_memory(subject: Subject) -> MemoryEstimate:
     if not subject.on_gpu:
         peak = max(phases, key=lambda phase: phase.total)
         ram = host.host_terms(recipe, peak.terms)
-        return MemoryEstimate(0, 0, 0, 0, peak.name, {}, sum(ram.values()), ram, _confidence(subject), _notes(subject))
+        size, confidence, notes = sum(ram.values()), _confidence(subject), _notes(subject)
+        return MemoryEstimate(0, 0, 0, 0, peak.name, {}, size, ram, subject.family, confidence, notes)
     peak = max(phases, key=lambda phase: device.device_bytes(recipe, phase.terms))
     total = device.device_bytes(recipe, peak.terms)
     context = device.context_bytes(recipe)
@@ -90,6 +99,7 @@ def estimate_memory(subject: Subject) -> MemoryEstimate:
         vram_terms={name: size for name, size in terms.items() if size},
         ram_bytes=sum(ram.values()),
         ram_terms=ram,
+        family=subject.family,
         confidence=_confidence(subject),
         notes=_notes(subject),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,17 @@ class Lever:
 def changed(subject: Subject, **change: Any) -> Subject:
     """The same with other settings."""
     return replace(subject, recipe=replace(subject.recipe, model=subject.recipe.model.model_copy(update=change)))
+
+
+def in_words(change: Mapping[str, Any]) -> str:
+    """The change as it is written in a spec."""
+    return ", ".join(f"{key}: {str(value).lower()}" for key, value in change.items())
+
+
+def levers_of(subject: Subject, estimate: MemoryEstimate, count: int = 3) -> list[Lever]:
+    """The strongest levers, and the one that lowers host RAM if there is one."""
+    ram = ram_lever(subject, estimate)
+    return [*strongest_levers(subject, estimate, count), *([ram] if ram else [])]
 
 
 def strongest_levers(subject: Subject, estimate: MemoryEstimate, count: int = 3) -> list[Lever]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.lifecycle.learning import calibrated, observed
+from orchestrator.lifecycle.learning import calibrated, learned, observed
 from orchestrator.planning.need import MemoryNeed, VariantNeed
 from orchestrator.records.observations import add_observations
 from orchestrator.records.sharing import identified
@@ -23,6 +23,11 @@ def row(second: int, **more: object) -> Observation:
     return identified(Observation(**{**values, **more}))
 
 
+def taught_need(store):
+    needs = {"full": NEED}
+    return calibrated(learned(store, needs), "ocr", "abc", needs)
+
+
 def test_places_are_named_as_the_tables_name_them():
     subject = observed(row(0)).subject
     assert (subject.gpu, subject.stack, subject.family) == ("T4", "torch 2.8", "llama")
@@ -39,9 +44,9 @@ def test_only_runs_that_went_through_or_ran_out_tell_of_memory():
 
 def test_recorded_runs_correct_the_prediction(tmp_path):
     store = Store(tmp_path / "journal.sqlite")
-    assert calibrated(store, "ocr", "abc", {"full": NEED}) == {"full": NEED}
+    assert taught_need(store) == {"full": NEED}
     add_observations(store, [row(0), row(1)])
-    found = calibrated(store, "ocr", "abc", {"full": NEED})["full"]
+    found = taught_need(store)["full"]
     assert found.vram is not None
     assert found.vram.median_bytes == pytest.approx(11 * GB, rel=0.02)
     assert found.ram == NEED.ram
@@ -50,6 +55,6 @@ def test_recorded_runs_correct_the_prediction(tmp_path):
 def test_an_oom_is_felt_by_the_next_plan(tmp_path):
     store = Store(tmp_path / "journal.sqlite")
     add_observations(store, [row(0, outcome="oom_gpu", vram_above_bytes=16 * GB)])
-    found = calibrated(store, "ocr", "abc", {"full": NEED})["full"]
+    found = taught_need(store)["full"]
     assert found.vram is not None
     assert found.vram.p_oom(16 * GB) == 1.0

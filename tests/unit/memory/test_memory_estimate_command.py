@@ -66,7 +66,7 @@ def test_the_picture_has_a_bar_for_each_term(tmp_path, capsys, spec):
 
 
 def test_needs_of_each_variant_for_the_planner(spec):
-    needs = variant_needs(load_spec(spec, {}))
+    needs = variant_needs(load_spec(spec, {}), spec.parent)
     assert list(needs) == ["amp", "twelve", "small"]
     assert needs["amp"].vram.median_bytes > needs["twelve"].vram.median_bytes > needs["small"].vram.median_bytes
     assert needs["amp"].confidence == "high"
@@ -81,7 +81,7 @@ def test_what_does_not_go_together_is_told_with_its_variant(tmp_path):
 
 
 def test_every_lever_is_recomputed(spec):
-    found = subject(load_spec(spec, {}), "amp")
+    found = subject(load_spec(spec, {}), "amp", spec.parent, ask_hub=False)
     before = estimate_memory(found)
     levers = strongest_levers(found, before)
     assert len(levers) == 3
@@ -92,7 +92,7 @@ def test_every_lever_is_recomputed(spec):
 
 @pytest.mark.parametrize("capacity", [24 * 10**9, 80 * 10**9])
 def test_one_more_than_the_largest_does_not_fit(spec, capacity):
-    found = changed(subject(load_spec(spec, {}), "twelve"), optimizer="adamw-8bit")
+    found = changed(subject(load_spec(spec, {}), "twelve", spec.parent, ask_hub=False), optimizer="adamw-8bit")
     batch, length = largest_batch(found, capacity), largest_sequence(found, capacity)
     assert batch >= 8
     for fitting, too_much in (
@@ -106,7 +106,9 @@ def test_one_more_than_the_largest_does_not_fit(spec, capacity):
 def test_gpus_are_judged_by_what_they_can_give(spec):
     from orchestrator.catalog.gpus import bundled_gpus
 
-    fits = gpu_fits(estimate_memory(subject(load_spec(spec, {}), "amp")), bundled_gpus().gpus)
+    fits = gpu_fits(
+        estimate_memory(subject(load_spec(spec, {}), "amp", spec.parent, ask_hub=False)), bundled_gpus().gpus
+    )
     capacities = [fit.capacity_bytes for fit in fits]
     chances = [fit.p_oom for fit in fits]
     assert capacities == sorted(capacities)
