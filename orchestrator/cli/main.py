@@ -324,7 +324,7 @@ def worker(
     raise typer.Exit(run_worker(Home.locate(), background=background, until_idle=until_idle))
 
 
-@config_app.command("set")
+@config_app.command("set", context_settings={"ignore_unknown_options": True})  # so that -3 is a value
 def config_set(
     name: Annotated[str, typer.Argument(help="The setting, such as local.price_per_hour.")],
     value: Annotated[str, typer.Argument(help="Its new value.")],

@@ -17,6 +17,7 @@ from orchestrator.cli.screen import ask, dim, say, say_json, warned
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
 from orchestrator.home import Home
+from orchestrator.lifecycle.jobfile import kept_environment
 from orchestrator.lifecycle.planning import gather_offers, knowledge_for
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.vault import Vault
@@ -113,7 +114,7 @@ def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
     options = {
         "backends": list(wish.backends),
         "digest": prepared.digest,
-        "path": os.environ.get("PATH", os.defpath),
+        "environment": kept_environment(os.environ),
         "attempts_before": 0,
     }
     job = Job(
