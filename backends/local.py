@@ -168,6 +168,7 @@ class LocalBackend:
             "gpus": list(held.gpus),
             "lease_began": held.began,
             "own_machine": True,
+            "jobs": str(self._root),
             "environments": str(self._root / "environments"),
             "input_cache": str(self._root / "inputs"),
             "python": sys.executable,

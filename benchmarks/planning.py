@@ -1,6 +1,6 @@
 """How long a plan takes over a large catalogue: the table of real prices, repeated under other names and prices.
 
-    .venv/bin/python benchmarks/planning.py OFFERS.csv [COUNT ...]        (1,000 and 20,000 unless named)
+    .venv/bin/python benchmarks/planning.py [COUNT ...]        (1,000 and 20,000 unless named)
 
 Aim: under 100 ms for 20,000 offers.
 """
@@ -13,7 +13,6 @@ import sys
 import time
 from dataclasses import replace
 from itertools import cycle, islice
-from pathlib import Path
 
 from kit import machine, ms, table
 from price_table import real_offers
@@ -71,8 +70,8 @@ def seconds_to_plan(offers: list[Offer], variants: int, priority: Priority) -> f
 
 
 def main() -> None:
-    real = real_offers(Path(sys.argv[1]))
-    counts = [int(each) for each in sys.argv[2:]] or [1000, 20_000]
+    real = real_offers()
+    counts = [int(each) for each in sys.argv[1:]] or [1000, 20_000]
     rows = []
     for count in counts:
         offers = catalogue(real, count)

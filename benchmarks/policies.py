@@ -1,6 +1,6 @@
 """What jobs really cost under this planner and under what others do, over real prices.
 
-    .venv/bin/python benchmarks/policies.py OFFERS.csv [JOBS]         (400 jobs unless named)
+    .venv/bin/python benchmarks/policies.py [JOBS]         (400 jobs unless named)
 
 A population of jobs: those of the five source documents, and generated ones. Every job has a predicted need of VRAM
 and RAM and a predicted time; what it really takes differs as measured: log-normal, sigma 0.06 to 0.15 for memory, 0.2
@@ -15,11 +15,10 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import fmean
 
 from kit import machine, table
-from price_table import GB, real_offers
+from price_table import real_offers
 
 from backends.base import Offer
 from orchestrator.planning.duration import Course, Workload, course
@@ -31,6 +30,7 @@ from orchestrator.planning.plan import Priority
 from orchestrator.planning.price import price_of
 from orchestrator.spec.model import JobSpec
 
+GB = 10**9
 ATTEMPTS = 4
 DOCUMENTS = (("deepseek-ocr", 7.4, 8, 0.6), ("phi15-ocr", 22.9, 9, 1.5), ("sparsae-medium", 21, 8, 2.0),
              ("sparsae-small", 6.5, 6, 1.0), ("llama31-8b", 6.1, 6, 0.15))  # fmt: skip
@@ -143,7 +143,7 @@ def always_the_biggest(work: Work, offers: list[Offer]) -> Bill:
 def fixed_ladder(work: Work, offers: list[Offer]) -> Bill:
     """GPUs by size, the first with the predicted need and then the next larger whatever went wrong: modal-gpu-retry."""
     rungs = []
-    for gpu in ("T4", "L4", "L40S", "A100-80GB PCIe", "H100 SXM", "H200", "B200"):
+    for gpu in ("T4", "L4", "L40S", "A100 80GB PCIe", "H100 SXM", "H200 SXM", "B200"):
         named = [o for o in offers if o.gpu == gpu]
         rungs += sorted(named, key=lambda o: (o.micros_per_hour, o.name))[:1]
     return _in_turn(work, [o for o in rungs if _expected_to_fit(work, o)], after_oom=True)
@@ -229,8 +229,8 @@ POLICIES: dict[str, Policy] = {
 
 
 def main() -> None:
-    offers = [o for o in real_offers(Path(sys.argv[1])) if o.gpu_count == 1 and not o.name.endswith("-spot")]
-    works = list(population(int(sys.argv[2]) if len(sys.argv) > 2 else 400, offers))
+    offers = [o for o in real_offers() if o.gpu_count == 1 and not o.name.endswith("-spot")]
+    works = list(population(int(sys.argv[1]) if len(sys.argv) > 1 else 400, offers))
     bills = {name: [policy(work, offers) for work in works] for name, policy in POLICIES.items()}
     ideal = bills["clairvoyant"]
     rows = [[name, *_row(each, ideal, works)] for name, each in bills.items()]

@@ -1,17 +1,10 @@
-"""The table of real prices as offers, for benchmarks that plan with it."""
+"""The bundled price table as offers, for benchmarks that plan with it."""
 
 from __future__ import annotations
 
-import csv
-from decimal import Decimal
-from pathlib import Path
-
 from backends.base import Billing, Offer
-
-GB = 10**9
-
-_NOT_WHOLE = ("accelerator part", "billed extra", "MEMORY-BASED", "unverified", "old", "free tier")
-"""Rows whose price is not, or no longer, what such a machine costs."""
+from orchestrator.catalog.gpus import GB, bundled_gpus
+from orchestrator.catalog.offers import BUNDLED_OFFERS, PricedOffer, load_offers
 
 _RAM_UNKNOWN = 48 * GB
 """Per GPU, where the table does not say: what providers of single GPUs usually give."""
@@ -20,36 +13,37 @@ _INTERRUPTIONS = 0.05
 """Of a spot machine, per hour: the order that AWS publishes (5 to 20 % a month for most types, more for GPUs)."""
 
 
-def real_offers(path: Path) -> list[Offer]:
-    """Every whole machine of the table with one price per row, and its spot price as an offer of its own."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if not any(word in row["note"] for word in _NOT_WHOLE)]
+def real_offers() -> list[Offer]:
+    """Every whole machine whose price can be trusted and is not free, and its spot price as an offer of its own."""
+    rows = load_offers(BUNDLED_OFFERS, bundled_gpus())
     offers: list[Offer] = []
     for number, row in enumerate(rows):
-        if float(row["gpu_count"]) < 1:
+        if row.gpu_count < 1 or row.partial or row.unverified or row.old or not row.micros_per_hour:
             continue
-        offers.append(_offer(row, f"{number}-{row['instance_type']}", row["on_demand_usd_h"], Billing()))
-        if row["spot_usd_h"] and row["spot_usd_h"] != row["on_demand_usd_h"]:
-            spot = Billing(interruptions_per_hour=_INTERRUPTIONS)
-            offers.append(_offer(row, f"{number}-{row['instance_type']}-spot", row["spot_usd_h"], spot))
+        name = f"{number}-{row.instance}"
+        offers.append(_offer(row, name, row.micros_per_hour, Billing()))
+        spot = row.spot_micros_per_hour
+        if spot and spot != row.micros_per_hour:
+            offers.append(_offer(row, f"{name}-spot", spot, Billing(interruptions_per_hour=_INTERRUPTIONS)))
     return offers
 
 
-def _offer(row: dict[str, str], name: str, price: str, billing: Billing) -> Offer:
-    count = int(float(row["gpu_count"]))
-    ram = int(float(row["ram_gb"]) * GB) if row["ram_gb"] else _RAM_UNKNOWN * count
+def _offer(row: PricedOffer, name: str, micros_per_hour: int, billing: Billing) -> Offer:
+    count = int(row.gpu_count)
+    facts = bundled_gpus().find(row.gpu, row.vram_bytes)
+    assert facts is not None
     return Offer(
-        backend=row["provider"],
+        backend=row.provider,
         name=name,
-        ram_bytes=ram,
+        ram_bytes=row.ram_bytes or _RAM_UNKNOWN * count,
         disk_bytes=500 * GB,
-        cpus=int(float(row["vcpu"] or 4)),
-        micros_per_hour=int(Decimal(price) * 1_000_000),
-        gpu=row["gpu_name"],
+        cpus=row.cpus or 4,
+        micros_per_hour=micros_per_hour,
+        gpu=row.gpu,
         gpu_count=count,
-        vram_bytes=int(float(row["vram_gb_per_gpu"]) * 0.95 * GB),
-        compute_capability=None,
-        source=row["source"],
-        as_of=row["date"],
+        vram_bytes=facts.usable_bytes,
+        compute_capability=facts.compute_capability,
+        source=row.source,
+        as_of=row.dated,
         billing=billing,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ SETTINGS: dict[str, Setting] = {
     "plan.target": Setting(
         "chance of success to aim at within the budget; auto: as the priority says", "auto", _chance, _shown
     ),
-    "worker.threads": Setting("jobs that one worker looks after at once", "16", _one_or_more),
+    "worker.threads": Setting("jobs that one worker looks after at once", "48", _one_or_more),
     "worker.idle": Setting("how long a background worker waits for more work", "60s", parse_duration, format_duration),
 }
 
@@ -98,7 +99,17 @@ class Config:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._seen = _changed_at(path)
         self._texts = _load(path)
+
+    def reload(self) -> bool:
+        """Read the file again if it has changed; True then. One that is not understood changes nothing."""
+        if (changed := _changed_at(self._path)) == self._seen:
+            return False
+        self._seen = changed
+        with suppress(ConfigError):
+            self._texts = _load(self._path)
+        return True
 
     def get(self, name: str) -> Any:
         """The parsed value of a setting, or its default."""
@@ -126,6 +137,13 @@ class Config:
         draft = self._path.with_suffix(".draft")
         draft.write_text(_as_toml(self._texts), encoding="utf-8")
         draft.replace(self._path)
+
+
+def _changed_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _load(path: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class Home:
         """Make the folders that are always there. Raises HomeError where that is impossible."""
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._close_to_others()
             for folder in (self.locks, self.jobs, self.secrets):
                 folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
@@ -41,6 +43,13 @@ class Home:
                 "Make it writable, or point GPUJOB_HOME to a folder that is."
             ) from error
         return self
+
+    def _close_to_others(self) -> None:
+        """A folder that was there already may be open to others; one that all share, such as /tmp, stays as it is."""
+        found = self.root.stat()
+        ours = found.st_uid == os.getuid() and not found.st_mode & stat.S_ISVTX
+        if ours and found.st_mode & 0o077:
+            self.root.chmod(0o700)
 
     @property
     def journal(self) -> Path:

@@ -179,6 +179,8 @@ class Follower:
     def _show_results(self, attempt: Row) -> None:
         folder = self.home.fetched(self.job, attempt["number"])
         files = sorted(path for path in folder.rglob("*") if path.is_file())
+        if not files:
+            return
         say(f"  results: {len(files)} file{'s' * (len(files) != 1)} in {folder}")
         for path in files[:10]:
             say(dim(f"      {plain(str(path.relative_to(folder)))}  {format_size(path.stat().st_size)}"))

@@ -366,7 +366,7 @@ def worker(
 app.command()(offers)
 
 
-@config_app.command("set")
+@config_app.command("set", context_settings={"ignore_unknown_options": True})  # so that -3 is a value
 def config_set(
     name: Annotated[str, typer.Argument(help="The setting, such as local.price_per_hour.")],
     value: Annotated[str, typer.Argument(help="Its new value.")],

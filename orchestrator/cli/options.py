@@ -96,13 +96,11 @@ def wish_from(
 
 
 def checked_date(text: str) -> str:
-    """An ISO date or nothing. Raises BadParameter."""
-    if text:
-        try:
-            date.fromisoformat(text)
-        except ValueError:
-            raise typer.BadParameter(f"{text!r} is not a date; write it as 2026-11-01") from None
-    return text
+    """A date as 2026-11-01, however it was written in ISO 8601; nothing stays nothing. Raises BadParameter."""
+    try:
+        return date.fromisoformat(text).isoformat() if text else ""
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a date; write it as 2026-11-01") from None
 
 
 def overrides_from(params: Sequence[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 
 from orchestrator.cli.following import Follower, ask_interrupted
@@ -21,6 +22,7 @@ from orchestrator.lifecycle.reaper import discrepancies, mend
 from orchestrator.lifecycle.vault import Vault
 from orchestrator.lifecycle.waking import ensure_worker
 from orchestrator.lifecycle.worker import Worker, open_tools
+from orchestrator.records.errors import StaleRecord
 from orchestrator.records.jobs import attempts_of, get_job, open_attempt_of, request_cancel, requeue
 from orchestrator.records.reading import Reader
 from orchestrator.records.states import JobState
@@ -91,7 +93,8 @@ def resume_job(home: Home, job: str, *, detach: bool) -> int:
     spec_secrets = json.loads(row.spec).get("secrets", [])
     Vault(home).keep(job, spec_secrets, {**Vault(home).kept(job), **_given(spec_secrets)})
     if state.final:
-        _reopen(store, job)
+        with suppress(StaleRecord):  # somebody else has just resumed it: then there is only to watch
+            _reopen(store, job)
     ensure_worker(home)
     if detach:
         say_submitted(job, as_json=False)
@@ -167,6 +170,11 @@ def _wait_for_json(home: Home, job: str) -> int:
     from orchestrator.reports.jobs import job_detail
 
     reader = Reader(home.journal)
-    code = wait_quietly(home, reader, job)
+    try:
+        code = wait_quietly(home, reader, job)
+    except KeyboardInterrupt:
+        say_submitted(job, as_json=True)
+        complain(f"{job} runs on by itself; `gpujob show {job}` looks, `gpujob cancel {job}` ends it")
+        return 0
     say_json(job_detail(reader, job))
     return code

@@ -6,10 +6,17 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.text import without_escapes
+
 BAR_WIDTH = 24
+
+ROOM_FOR_LAST, MIN_LAST = 24, 12
+"""Characters of a table's last column: with fewer, spare columns give way to it; to no fewer is it ever cut."""
 
 
 def is_terminal() -> bool:
@@ -72,29 +79,75 @@ def _styled(code: str, text: str) -> str:
 
 def plain(text: str) -> str:
     """Text from a job or a provider without control characters: it must not drive the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in without_escapes(text))
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = (), indent: int = 0) -> str:
-    """Columns as wide as they need; only the last is cut, and only for a terminal."""
-    cells = [list(map(plain, row)) for row in rows]
-    widths = [max(len(row[i]) for row in [headers, *cells]) for i in range(len(headers))]
-    room = shutil.get_terminal_size().columns - indent - sum(widths[:-1]) - 2 * (len(widths) - 1)
+def one_line(text: str) -> str:
+    """The same for a name or a cell, which has its line for itself: a newline or tab in it is shown as ``?`` too."""
+    return plain(text).replace("\n", "?").replace("\t", "?")
+
+
+def wrapped(text: str, indent: int, hang: int = 0) -> str:
+    """A paragraph as wide as the terminal allows, in ``indent`` spaces; its further lines in ``hang`` more.
+
+    Nothing is cut, and no word is broken, so that a path can be copied.
+    """
+    width = max(60, min(110, shutil.get_terminal_size().columns))
+    first, rest = " " * indent, " " * (indent + hang)
+    return textwrap.fill(
+        plain(text), width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: Collection[str] = (),
+    indent: int = 0,
+    spare: Sequence[str] = (),
+) -> str:
+    """Columns as wide as they need. On a terminal that is too narrow those named ``spare`` are left out, one after the
+    other, before the last column is cut. ``right`` names the columns that are aligned at their right.
+    """
+    lines = [tuple(headers), *(tuple(map(one_line, row)) for row in rows)]
+    columns = [_Column(texts, texts[0] in right) for texts in zip(*lines, strict=True)]
     if is_terminal():
-        widths[-1] = max(12, min(widths[-1], room))
-    lines = [dim(_line(headers, widths, right, indent)), *(_line(row, widths, right, indent) for row in cells)]
-    return "\n".join(lines)
+        columns = _fitting(columns, shutil.get_terminal_size().columns - indent, spare)
+    head, *body = (" " * indent + "  ".join(cells).rstrip() for cells in zip(*map(_cells, columns), strict=True))
+    return "\n".join([dim(head), *body])
 
 
-def _line(row: Sequence[str], widths: Sequence[int], right: Collection[int], indent: int) -> str:
-    *most, last = (_cell(text, width, i in right) for i, (text, width) in enumerate(zip(row, widths, strict=True)))
-    return (" " * indent + "  ".join([*most, last])).rstrip()
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column's texts, its header first, and how many characters the longest may have (None: all that it has)."""
+
+    texts: Sequence[str]
+    to_the_right: bool
+    limit: int | None = None
+
+    @property
+    def width(self) -> int:
+        longest = max(map(len, self.texts))
+        return longest if self.limit is None else min(self.limit, longest)
 
 
-def _cell(text: str, width: int, to_the_right: bool) -> str:
-    if len(text) > width:
-        text = text[: width - 1] + "…"
-    return text.rjust(width) if to_the_right else text.ljust(width)
+def _fitting(columns: Sequence[_Column], room: int, spare: Sequence[str]) -> list[_Column]:
+    """The columns without as many spare ones as it takes to leave room for the last, which is cut to what is left."""
+    *most, last = columns
+    for name in spare:
+        if _left(most, room) < min(last.width, ROOM_FOR_LAST):
+            most = [column for column in most if column.texts[0] != name]
+    return [*most, replace(last, limit=max(MIN_LAST, _left(most, room)))]
+
+
+def _left(columns: Sequence[_Column], room: int) -> int:
+    return room - sum(column.width + 2 for column in columns)
+
+
+def _cells(column: _Column) -> list[str]:
+    width = column.width
+    cut = [text if len(text) <= width else text[: width - 1] + "…" for text in column.texts]
+    return [text.rjust(width) if column.to_the_right else text.ljust(width) for text in cut]
 
 
 def bar(share: float) -> str:

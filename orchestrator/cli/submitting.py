@@ -18,6 +18,7 @@ from orchestrator.cli.screen import ask, dim, say, say_json, warned
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
 from orchestrator.home import Home
+from orchestrator.lifecycle.jobfile import kept_environment
 from orchestrator.lifecycle.learning import calibrated, learned
 from orchestrator.lifecycle.memory_needs import needs_by_lever, variant_needs
 from orchestrator.lifecycle.planning import gather_offers, knowledge_for, weights_for
@@ -143,7 +144,7 @@ def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
     options = {
         "backends": list(wish.backends),
         "digest": prepared.digest,
-        "path": os.environ.get("PATH", os.defpath),
+        "environment": kept_environment(os.environ),
         "attempts_before": 0,
         "needs": {name: need.to_json() for name, need in prepared.needs.items()},
     }

@@ -46,6 +46,9 @@ from orchestrator.spec.model import JobSpec, ResolvedVariant
 START_DEADLINE_SECONDS = 900.0
 """A machine that is not reachable by then is given back and counted as unreachable."""
 
+SHORTEST_WAIT, LONGEST_WAIT = 0.2, 2.0
+"""Seconds between two tries for a place that is only busy; many may wait, so the pause grows from one to the other."""
+
 SHORTEST_POLL, LONGEST_POLL = 0.02, 0.5
 """Seconds between two looks at a run; the wait grows from one to the other."""
 
@@ -97,8 +100,11 @@ class AttemptRun:
             execution = self._step("execute", self._execute)
         except StepFailed as failure:
             return verdict_of_failure(failure)
-        self._fetch_or_hold()
-        return self._classified(execution)
+        missing = self._fetch_or_hold()
+        verdict = self._classified(execution)
+        if missing and verdict.outcome is Outcome.SUCCEEDED:
+            self._note("results", f"the run left nothing at {', '.join(missing)}")
+        return verdict
 
     def _step(self, name: str, effect: Callable[[], Json], patience: Patience | None = None) -> Json:
         return self._journal.step(cast("int", self._attempt.id), name, effect, patience or Patience())
@@ -119,21 +125,18 @@ class AttemptRun:
         request = LeaseRequest(
             self._attempt.key, self._offer, self._variant.need.ram_bytes, self._attempt.allowed_seconds
         )
-        said = ""
+        pause = 0.0
         while True:
             try:
                 return self._backend.create(request)
             except NoCapacity as busy:
                 if not busy.busy_for_now:
                     raise
-                said = self._say_waiting(said, str(busy))
+                if pause == 0.0:
+                    self._note("waiting", f"waiting for {self._attempt.backend}: {busy}")
             self._stop_if_cancelled()
-            self._tools.clock.sleep(0.2)
-
-    def _say_waiting(self, said: str, why: str) -> str:
-        if not said:
-            self._note("waiting", f"waiting for {self._attempt.backend}: {why}")
-        return why
+            pause = min(LONGEST_WAIT, max(SHORTEST_WAIT, pause * 1.2))
+            self._tools.clock.sleep(pause)
 
     def _connect(self, lease: Lease) -> Machine:
         began = self._tools.clock.monotonic()
@@ -198,23 +201,23 @@ class AttemptRun:
 
     # fetch
 
-    def _fetch_or_hold(self) -> None:
-        """Fetch. Where that fails for good, results wait on a machine that costs nothing; a paid one is asked again
+    def _fetch_or_hold(self) -> list[str]:
+        """Fetch; the declared results that were not there. Where that fails for good, results wait on a machine that costs nothing; a paid one is asked again
         until the reservation is used up.
         """
         while True:
             try:
-                self._step("fetch", self._fetch)
+                fetched = self._step("fetch", self._fetch)
             except StepFailed as failure:
                 lease = self._lease()
                 if self._attempt.micros_per_hour == 0 or self._on_own_machine(lease):
                     raise Held(f"the results could not be fetched: {failure}") from failure
                 if self._held_seconds(lease) >= self._attempt.allowed_seconds - WIND_DOWN_SECONDS / 2:
                     self._note("fetch", f"the results could not be fetched before the machine had to go: {failure}")
-                    return
+                    return []
                 self._journal.reopen(cast("int", self._attempt.id))
             else:
-                return
+                return list(fetched["missing"])
 
     def _fetch(self) -> Json:
         machine = self._backend.connect(self._lease())

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from backends.base import Lease
 from backends.runner import INPUTS_PATH
 from orchestrator.records.tables import Attempt
+from orchestrator.redaction import Redactor
 from orchestrator.spec.model import JobSpec, ResolvedVariant
 
 GRACE_SECONDS = 10.0
@@ -20,7 +19,7 @@ WIND_DOWN_SECONDS = 60.0
 """Kept of a paid lease for ending the program, fetching what it left, and giving the machine back."""
 
 INHERITED = (
-    "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "TERM", "LD_LIBRARY_PATH", "CONDA_PREFIX",
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "TERM", "LD_LIBRARY_PATH", "CONDA_PREFIX",
     "VIRTUAL_ENV", "HF_HOME", "NO_PROXY", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy",
     "REQUESTS_CA_BUNDLE",
 )  # fmt: skip
@@ -28,12 +27,16 @@ INHERITED_PREFIXES = ("LC_", "PIP_", "UV_", "SSL_CERT", "CUDA_", "NVIDIA_", "XDG
 """What a local job gets of this machine's environment; everything else must be in the spec, as on a rented one."""
 
 
-def local_environment(environment: Mapping[str, str], path: str) -> dict[str, str]:
-    """The starting environment of a job on this machine, with the submitting terminal's PATH."""
-    kept = {
+def kept_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What a job that runs on this machine gets of the submitting terminal: ``values``, and names ``withheld`` because
+    their values hold credentials (an index or proxy address with a password); the worker's own serve for those.
+    """
+    inherited = {
         name: value for name, value in environment.items() if name in INHERITED or name.startswith(INHERITED_PREFIXES)
     }
-    return {**kept, "PATH": path}
+    redact = Redactor()
+    withheld = sorted(name for name, value in inherited.items() if redact(value) != value)
+    return {"values": {n: v for n, v in inherited.items() if n not in withheld}, "withheld": withheld}
 
 
 def build_jobfile(
@@ -108,13 +111,3 @@ def _visible_gpus(lease: Lease) -> dict[str, str]:
 def _inputs_command(lease: Lease) -> str:
     """Run in the work folder, beside which the program and its list lie."""
     return f"{shlex.quote(str(lease.details.get('python', 'python3')))} ../{INPUTS_PATH.name} ../inputs.json ."
-
-
-def setup_digest(command: str, source: Path, python: str) -> str:
-    """What an environment depends on: the command, the interpreter, and every file of the job that it names."""
-    digest = hashlib.sha256(f"{python}\0{command}".encode())
-    for word in sorted(set(command.split())):
-        path = source / word.strip("'\"")
-        if path.is_file():
-            digest.update(word.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:24]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from backends.units import parse_size
+from orchestrator.text import without_escapes
 
 TAIL_CHARS = 64 * 1024
 _TAIL_PIECES = 200
@@ -118,7 +119,6 @@ _TEXTS: dict[Symptom, tuple[str, ...]] = {
 }
 _SYMPTOMS = tuple((symptom, re.compile("|".join(texts), re.IGNORECASE)) for symptom, texts in _TEXTS.items())
 
-_ESCAPES = re.compile(r"\x1b(?:\[[0-9;:?]{0,32}[A-Za-z]|\][^\x07\x1b]{0,256}(?:\x07|\x1b\\))")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _PIECES = re.compile(r"[^\r\n]{1,4000}")
 _ERROR = re.compile(
@@ -217,7 +217,7 @@ def _read(name: str, text: str) -> _Stream:
 
 def _lines(text: str) -> list[str]:
     """The last lines without colours and control characters; a progress bar's redraws are lines of their own."""
-    plain = _CONTROLS.sub("", _ESCAPES.sub("", tail(text)))
+    plain = _CONTROLS.sub("", without_escapes(tail(text)))
     return [piece.rstrip() for piece in _PIECES.findall(plain) if not piece.isspace()][-_TAIL_PIECES:]
 
 

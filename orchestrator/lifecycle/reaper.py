@@ -6,8 +6,10 @@ import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from sqlmodel import col, select
 
@@ -98,10 +100,19 @@ def _open_keys(store: Store) -> frozenset[str]:
 
 
 def forget_strays(tools: Tools) -> None:
-    """Remove what a `submit` that was killed half-way left: files and secrets of a job that was never recorded."""
+    """Remove what a `submit` that was killed half-way left, and secrets that no job waits for any more."""
     oldest = time.time() - STRAY_SECONDS
-    with tools.store.read() as session:
-        for path in (*tools.home.jobs.iterdir(), *tools.home.secrets.iterdir()):
-            job = path.name.removesuffix(".json")
-            if path.stat().st_mtime < oldest and session.get(Job, job) is None:
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for path in (*tools.home.jobs.iterdir(), *tools.home.secrets.iterdir()):
+        with suppress(FileNotFoundError):  # gone since it was listed: its job has ended
+            if path.stat().st_mtime < oldest and _is_stray(tools.store, path):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_stray(store: Store, path: Path) -> bool:
+    """Whether no job owns it: a folder of a job never recorded, or secrets of one that is not, or no more, to run."""
+    with store.read() as session:
+        job = session.get(Job, path.name.removesuffix(".json"))
+        if job is None or path.is_dir():
+            return job is None
+        open_attempts = select(Attempt.id).where(Attempt.job_id == job.id, Attempt.state == AttemptState.OPEN)
+        return JobState(job.state).final and session.exec(open_attempts).first() is None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from threading import Lock
 from typing import cast
 
 from backends.base import Backend, Rejected
@@ -25,19 +26,23 @@ def backend_names() -> list[str]:
 
 
 class Backends:
-    """The backends of one home, opened once each."""
+    """The backends of one home, opened once each, and again when the settings change."""
 
     def __init__(self, home: Home, config: Config, sleep: Callable[[float], None] = time.sleep) -> None:
         self._home = home
         self._config = config
         self._sleep = sleep
         self._open: dict[str, PatientBackend] = {}
+        self._lock = Lock()
 
     def get(self, name: str) -> PatientBackend:
         """The backend called ``name``. Raises Rejected with the names there are, or the extra that is missing."""
-        if name not in self._open:
-            self._open[name] = PatientBackend(self._load(name), self._sleep)
-        return self._open[name]
+        with self._lock:
+            if self._config.reload():
+                self._open.clear()
+            if name not in self._open:
+                self._open[name] = PatientBackend(self._load(name), self._sleep)
+            return self._open[name]
 
     def some(self, names: Iterable[str]) -> list[PatientBackend]:
         """The named backends, or all of them if none is named."""

@@ -11,7 +11,8 @@ from typing import Any
 from backends.base import Lease, Machine
 from backends.runner import INPUTS_PATH
 from orchestrator.home import Home
-from orchestrator.lifecycle.jobfile import build_jobfile, input_list, local_environment, setup_digest
+from orchestrator.lifecycle.environments import environment_name
+from orchestrator.lifecycle.jobfile import build_jobfile, input_list
 from orchestrator.records.jobs import attempts_of
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Attempt, Job
@@ -60,18 +61,19 @@ def _base_env(job: Job, lease: Lease) -> dict[str, str]:
     """This machine's environment for a job that runs here; elsewhere the machine has its own."""
     if not lease.details.get("own_machine"):
         return {}
-    path = json.loads(job.options).get("path") or os.environ.get("PATH", os.defpath)
-    return local_environment(os.environ, path)
+    kept = json.loads(job.options)["environment"]
+    return {**kept["values"], **{name: os.environ[name] for name in kept["withheld"] if name in os.environ}}
 
 
 def _setup(variant: ResolvedVariant, source: Path, lease: Lease) -> dict[str, Any] | None:
     if variant.setup is None:
         return None
     python = str(lease.details.get("python", "python3"))
-    environments = lease.details.get("environments", "environments")
+    shared = environment_name(variant.setup, source, python)
+    own = f"{lease.details['jobs']}/{lease.key}/environment"
     return {
         "command": variant.setup,
-        "environment": f"{environments}/{setup_digest(variant.setup, source, python)}",
+        "environment": f"{lease.details['environments']}/{shared}" if shared else own,
         "python": python,
         "system_site_packages": not lease.details.get("own_machine", False),
     }

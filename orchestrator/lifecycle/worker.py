@@ -33,6 +33,9 @@ LOOK_SECONDS = 0.05
 RETAKE_SECONDS = 1.0
 """How often it tries the locks of jobs that another worker held, in case that one has died."""
 
+MANY = 10_000
+"""More unfinished jobs than any worker looks at in one go."""
+
 REAP_SECONDS = 300.0
 """How often it compares what is rented with what is recorded."""
 
@@ -73,6 +76,7 @@ class Worker:
     threads: int
     idle_seconds: float | None
     _busy: dict[str, Future[None]] = field(default_factory=dict)
+    _reaped: float = float("-inf")
 
     def run(self) -> None:
         """Work. Raises JournalError when nothing can be recorded any more; runs then go on by themselves."""
@@ -100,18 +104,20 @@ class Worker:
         with presence(self.tools.home.worker_lock):
             started()
             self._until_idle(pool)
-        return bool(unfinished_jobs(self.tools.store, 1)) and not self._all_elsewhere()
+        again = bool(unfinished_jobs(self.tools.store, 1)) and not self._all_elsewhere()
+        if again:
+            self.tools.clock.sleep(LOOK_SECONDS)
+        return again
 
     def _until_idle(self, pool: ThreadPoolExecutor) -> None:
         clock, watch = self.tools.clock, self.tools.store.watch()
         idle_since = looked = clock.monotonic()
-        reaped = float("-inf")
         while True:
             now = clock.monotonic()
-            if now - reaped >= REAP_SECONDS:
+            if now - self._reaped >= REAP_SECONDS:
                 self._reap()
                 self._drop_locks()
-                reaped = now
+                self._reaped = now
             if watch.changed() or self._harvest() or now - looked >= RETAKE_SECONDS:
                 self._take_up(pool)
                 looked = now
@@ -130,7 +136,7 @@ class Worker:
 
     def _take_up(self, pool: ThreadPoolExecutor) -> None:
         room = self.threads - len(self._busy)
-        for job in unfinished_jobs(self.tools.store, self.threads * 2) if room else ():
+        for job in unfinished_jobs(self.tools.store, MANY) if room else ():
             if room and job not in self._busy and not is_held(self.tools.home.job_lock(job)):
                 self._busy[job] = pool.submit(self._carry, job)
                 room -= 1

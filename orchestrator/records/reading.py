@@ -25,6 +25,10 @@ class UnknownJob(Exception):
     """No job has that id or prefix, or more than one has; the message lists what is near."""
 
 
+class UnknownAttempt(UnknownJob):
+    """The job has no attempt of that number; the message says which it has."""
+
+
 class Reader:
     """Looks at a journal without ever changing it. A journal that does not exist yet is an empty one."""
 
@@ -48,6 +52,8 @@ class Reader:
 
     def job_id(self, prefix: str) -> str:
         """The only job whose id starts with ``prefix``. Raises UnknownJob."""
+        if not prefix:
+            raise UnknownJob("Name a job by its id, or by the first letters of it. `gpujob ls` lists them.")
         upper = prefix + "\U0010ffff"
         found = self.rows("SELECT id FROM job WHERE id >= ? AND id < ? ORDER BY id LIMIT 6", (prefix, upper))
         exact = [row["id"] for row in found if row["id"] == prefix]
@@ -63,7 +69,9 @@ class Reader:
         return self.rows("SELECT * FROM job WHERE id = ?", (job_id,))[0]
 
     def jobs(self, limit: int) -> list[Row]:
-        """The newest jobs, newest first, each with what it cost and its last attempt's place."""
+        """The newest jobs, newest first, each with its cost, its last attempt's place, and what it waits for, if it
+        does: the last that was told of it, as long as nothing is rented for its open attempt.
+        """
         return self.rows(
             """
             SELECT job.id, job.name, job.state, job.outcome, job.summary, job.budget_micros, job.created_at,
@@ -72,7 +80,14 @@ class Reader:
                    (SELECT count(*) FROM attempt WHERE job_id = job.id) AS attempts,
                    (SELECT backend || ' ' || offer FROM attempt WHERE job_id = job.id
                      ORDER BY number DESC LIMIT 1) AS place,
-                   (SELECT variant FROM attempt WHERE job_id = job.id ORDER BY number DESC LIMIT 1) AS variant
+                   (SELECT variant FROM attempt WHERE job_id = job.id ORDER BY number DESC LIMIT 1) AS variant,
+                   CASE WHEN EXISTS (
+                     SELECT 1 FROM attempt JOIN lease ON lease.attempt_id = attempt.id
+                      WHERE attempt.job_id = job.id AND attempt.state = 'open' AND lease.state = 'intended'
+                   ) THEN (
+                     SELECT CASE kind WHEN 'waiting' THEN text END FROM event
+                      WHERE job_id = job.id ORDER BY id DESC LIMIT 1
+                   ) END AS waiting
               FROM job ORDER BY created_at DESC, id DESC LIMIT ?
             """,
             (limit,),
@@ -81,6 +96,16 @@ class Reader:
     def attempts(self, job_id: str) -> list[Row]:
         """All attempts of a job, oldest first."""
         return self.rows("SELECT * FROM attempt WHERE job_id = ? ORDER BY number", (job_id,))
+
+    def numbers(self, job_id: str, wanted: int | None = None) -> list[int]:
+        """The numbers of a job's attempts, oldest first; or only ``wanted``. Raises UnknownAttempt."""
+        numbers = [row["number"] for row in self.attempts(job_id)]
+        if wanted is None:
+            return numbers
+        if wanted not in numbers:
+            has = ", ".join(map(str, numbers)) or "none yet"
+            raise UnknownAttempt(f"{job_id} has no attempt {wanted}; it has {has}.")
+        return [wanted]
 
     def steps(self, attempt_id: int) -> list[Row]:
         """An attempt's steps in order."""

@@ -123,3 +123,33 @@ def test_a_run_ends_with_its_reservation_and_costs_no_more(user: Gpujob) -> None
     assert float(attempt["reserved_usd"]) <= 40
     assert float(attempt["cost_usd"]) <= float(attempt["reserved_usd"])
     assert attempt["allowed_seconds"] < 3600
+
+
+def test_what_setup_makes_in_the_jobs_folder_is_there_for_every_attempt(user: Gpujob) -> None:
+    spec = user.job(
+        "cat prepared.txt; [ $HOW = small ] || kill -9 $$",
+        "setup: echo data > prepared.txt",
+        "params: {how: big}",
+        "env: {HOW: '{how}'}",
+        "variants: [{name: big}, {name: small, params: {how: small}}]",
+        "limits: {runtime: 60s}",
+    )
+    for _ in range(2):
+        detail = user.submit(spec)
+        assert [(a["variant"], a["outcome"]) for a in detail["attempts"]][-1] == ("small", "succeeded")
+    assert not list((user.home / "local").glob("environments/*"))
+
+
+def test_a_result_that_was_promised_and_not_made_is_said(user: Gpujob) -> None:
+    spec = user.job("echo hi", "limits: {runtime: 60s}")
+    done = user.text("submit", spec, "--budget", "1")
+    assert "the run left nothing at out" in done
+    assert "gpujob results" not in done
+
+
+def test_a_job_gets_the_variables_of_its_own_terminal(user: Gpujob) -> None:
+    spec = user.job("echo HF=$HF_HOME", "limits: {runtime: 60s}")
+    first = user.submit(spec, HF_HOME="/first")
+    second = user.submit(spec, HF_HOME="/second")
+    assert "HF=/first" in user.text("logs", first["id"])
+    assert "HF=/second" in user.text("logs", second["id"])

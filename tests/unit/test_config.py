@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backends.base import Need
 from orchestrator.config import SETTINGS, Config, ConfigError
+from orchestrator.home import Home
+from orchestrator.lifecycle.registry import Backends
 
 
 @pytest.fixture
@@ -139,3 +142,12 @@ def test_whatever_is_set_leaves_a_file_that_can_be_read(
         assert not file.exists()
     else:
         assert Config(file).get(name) == config.get(name)
+
+
+def test_a_worker_that_runs_notices_new_settings(tmp_path: Path) -> None:
+    backends = Backends(Home(tmp_path).ensure(), Config(tmp_path / "config.toml"))
+    assert [offer.micros_per_hour for offer in backends.get("local").offers(Need())] == [0]
+    Config(tmp_path / "config.toml").set("local.price_per_hour", "0.36")
+    assert [offer.micros_per_hour for offer in backends.get("local").offers(Need())] == [360_000]
+    (tmp_path / "config.toml").write_text("half writ")
+    assert [offer.micros_per_hour for offer in backends.get("local").offers(Need())] == [360_000]

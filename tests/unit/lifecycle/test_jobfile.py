@@ -10,8 +10,7 @@ from orchestrator.lifecycle.jobfile import (
     WIND_DOWN_SECONDS,
     build_jobfile,
     input_list,
-    local_environment,
-    setup_digest,
+    kept_environment,
 )
 from orchestrator.records.tables import Attempt
 from orchestrator.spec.load import load_spec
@@ -99,22 +98,16 @@ def test_inputs_are_fetched_by_the_program_that_is_sent_along(spec):
     }
 
 
-def test_a_local_job_gets_an_environment_without_surprises():
-    given = {"HOME": "/home/u", "LC_ALL": "C", "AWS_SECRET_ACCESS_KEY": "x", "PATH": "/worker/path", "PIP_CERT": "c"}
-    assert local_environment(given, "/submit/path") == {
+def test_a_local_job_gets_the_environment_of_its_terminal_without_surprises_or_credentials():
+    given = {
         "HOME": "/home/u",
         "LC_ALL": "C",
-        "PIP_CERT": "c",
         "PATH": "/submit/path",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "PIP_INDEX_URL": "https://me:secret@pypi.example.org/simple",
+        "PIP_CERT": "c",
     }
-
-
-def test_an_environment_is_known_by_what_it_installs(tmp_path):
-    (tmp_path / "requirements.txt").write_text("numpy==2.0")
-    command = "pip install -r requirements.txt"
-    first = setup_digest(command, tmp_path, "/usr/bin/python3")
-    assert first == setup_digest(command, tmp_path, "/usr/bin/python3")
-    assert first != setup_digest(command, tmp_path, "/usr/bin/python3.13")
-    assert first != setup_digest(f"{command} -U", tmp_path, "/usr/bin/python3")
-    (tmp_path / "requirements.txt").write_text("numpy==2.1")
-    assert first != setup_digest(command, tmp_path, "/usr/bin/python3")
+    assert kept_environment(given) == {
+        "values": {"HOME": "/home/u", "LC_ALL": "C", "PATH": "/submit/path", "PIP_CERT": "c"},
+        "withheld": ["PIP_INDEX_URL"],
+    }
