@@ -45,7 +45,7 @@ def _ladder(plan: dict[str, Any]) -> str:
         for rung in plan["ladder"]
     ]
     headers = ("#", "variant", "where", "chance", "time", "cost", "at worst")
-    head, *lines = table(headers, rows, right={0, 3, 4, 5, 6}, indent=2).splitlines()
+    head, *lines = table(headers, rows, right={"#", *headers[3:]}, indent=2).splitlines()
     reasons = ["; ".join(rung["reasons"]) for rung in plan["ladder"]]
     return "\n".join([head, *(f"{line}\n{_under(why)}" for line, why in zip(lines, reasons, strict=True))])
 

@@ -64,7 +64,7 @@ def _offers_text(offers: list[PricedOffer], count: int, today: date) -> str:
     rows = [_offer_row(offer, today) for offer in offers]
     headers = ("provider", "instance", "GPU", "n", "VRAM", "RAM", "vCPU", "$/h", "spot", "as of", "mind")
     seen = {mark for offer in offers for mark in offer.marks(today)}
-    lines = [table(headers, rows, right={3, 4, 5, 6, 7, 8})]
+    lines = [table(headers, rows, right=headers[3:9])]
     lines += [dim(words) for mark, words in _MARK_WORDS.items() if mark in seen]
     if count > len(offers):
         lines.append(
@@ -115,7 +115,7 @@ def show_age(home: Home, *, as_json: bool) -> int:
         return 0
     say(_which(catalog))
     rows = [(a.provider, str(a.rows), str(a.oldest), str(a.newest), str(a.stale or "")) for a in found]
-    say(table(("provider", "offers", "oldest", "newest", "stale"), rows, right={1, 4}))
+    say(table(("provider", "offers", "oldest", "newest", "stale"), rows, right={"offers", "stale"}))
     if any(age.stale for age in found):
         say(f"{warned('!')} Stale: older than {STALE_DAYS} days. `gpujob catalog refresh FILE` brings newer prices.")
     return 0

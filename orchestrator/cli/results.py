@@ -28,7 +28,7 @@ def give_results(
     if as_json:
         say_json(shown)
     elif dest is None:
-        say(table(("file", "size"), [(e["path"], format_size(e["bytes"])) for e in shown], right={1}))
+        say(table(("file", "size"), [(e["path"], format_size(e["bytes"])) for e in shown], right={"size"}))
         say(f"\nThey are in {folder}\nCopy them here: gpujob results {job} .")
     else:
         say(f"{len(files)} file{'s' * (len(files) > 1)} copied to {dest}")

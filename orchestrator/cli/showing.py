@@ -49,7 +49,7 @@ def explained_text(attempts: list[dict[str, Any]]) -> str:
     lines = []
     for each in attempts:
         lines += [f"{bold(str(each['attempt']))}  {each['variant']} on {each['backend']} {each['offer']}", _why(each)]
-        lines.append(table(("", "predicted", "actual"), _figures(each), right={1, 2}, indent=3))
+        lines.append(table(("", "predicted", "actual"), _figures(each), right={"predicted", "actual"}, indent=3))
     return "\n".join(lines) or "No attempt was made."
 
 
@@ -101,7 +101,7 @@ def report_text(report: dict[str, Any]) -> str:
         "on failed attempts",
         "idle",
     )
-    text = table(headers, rows, right=set(range(1, 8)))
+    text = table(headers, rows, right=headers[1:])
     if report["lines_left_out"]:
         text += (
             f"\n({report['lines_left_out']} smaller lines are left out; --limit shows more. The total has them all.)"
