@@ -28,5 +28,5 @@ clean:
 	rm -rf $(VENV) build *.egg-info
 
 $(VENV)/.installed: pyproject.toml constraints.txt deploy/make_venv.sh
-	PYTHON=$(PYTHON) deploy/make_venv.sh $(VENV)
-	touch $@
+	@PYTHON=$(PYTHON) deploy/make_venv.sh $(VENV)
+	@touch $@

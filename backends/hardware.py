@@ -66,9 +66,12 @@ def available_ram() -> int | None:
 
 def find_gpus() -> list[Gpu]:
     """The NVIDIA GPUs that ``nvidia-smi`` lists; none without it."""
-    rows = _nvidia_smi("--query-gpu=index,name,memory.total,memory.used,compute_cap")
+    query = "--query-gpu=index,name,memory.total,memory.used"
+    # A driver that is too old to know compute_cap refuses the whole question.
+    rows = _nvidia_smi(f"{query},compute_cap") or [[*row, ""] for row in _nvidia_smi(query)]
     return [
-        Gpu(int(index), name, int(float(total)) * MIB, int(float(used)) * MIB, _number(capability))
+        # A GPU without memory of its own says [N/A]: it uses the machine's.
+        Gpu(int(index), name, _bytes(total, total_ram()), _bytes(used, 0), _number(capability))
         for index, name, total, used, capability in (row for row in rows if len(row) == 5)
     ]
 
@@ -99,6 +102,11 @@ def _nvidia_smi(query: str) -> list[list[str]]:
     if done.returncode != 0:
         return []
     return [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
+
+
+def _bytes(mib: str, otherwise: int) -> int:
+    number = _number(mib)
+    return otherwise if number is None else int(number) * MIB
 
 
 def _number(text: str) -> float | None:

@@ -22,7 +22,7 @@ from typing import Any
 from backends.base import Lease, LeaseRequest, Machine, Need, NoCapacity, Offer, Rejected, SetupState
 from backends.channels.local import LocalMachine
 from backends.failpoints import failpoint
-from backends.hardware import boot_clock, boot_id, find_gpus, total_ram
+from backends.hardware import Gpu, boot_clock, boot_id, find_gpus, total_ram
 from backends.units import format_size
 
 RAM_KEPT_FREE = 0.1
@@ -67,8 +67,7 @@ class LocalBackend:
         self._slots = slots
 
     def offers(self, need: Need) -> Iterable[Offer]:
-        """The CPU, and each GPU by itself; all share this machine's RAM and disk."""
-        del need  # this machine is what it is; the planner says what does not fit
+        """The CPU, each GPU by itself, and where several are needed that many of a kind; all share RAM and disk."""
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         cpu = Offer(
             backend=self.name,
@@ -82,24 +81,23 @@ class LocalBackend:
             as_of=datetime.now(UTC).date().isoformat(),
         )
         yield cpu
-        for gpu in find_gpus():
-            yield replace(
-                cpu,
-                name=f"gpu{gpu.index}",
-                gpu=gpu.name,
-                gpu_count=1,
-                vram_bytes=gpu.vram_bytes,
-                compute_capability=gpu.compute_capability,
-            )
+        gpus = find_gpus()
+        for gpu in gpus:
+            yield _with_gpus(cpu, f"gpu{gpu.index}", [gpu])
+        count = need.gpu.count if need.gpu else 1
+        for name in sorted({gpu.name for gpu in gpus}) if count > 1 else ():
+            alike = [gpu for gpu in gpus if gpu.name == name]
+            if len(alike) >= count:
+                yield _with_gpus(cpu, f"{count} x {name}", alike[:count])
 
     def create(self, request: LeaseRequest) -> Lease:
         """Take a slice of this machine. Raises NoCapacity (busy for now) while others hold it."""
         with self._locked():
             if held := self._load(request.key):
                 return self._lease(held)
-            gpus = _gpus_of(request.offer)
             ram = request.ram_bytes or RAM_UNDECLARED
-            self._check_free(request.offer, gpus, ram)
+            gpus = self._free_gpus(request.offer)
+            self._check_free(request.offer, ram)
             held = _Held(
                 key=request.key,
                 offer=request.offer.name,
@@ -130,7 +128,16 @@ class LocalBackend:
             if held and held.ended is None:
                 self._save(_ended(held))
         failpoint("local.delete:freed")
-        shutil.rmtree(self._root / lease.key, ignore_errors=True)
+        self._remove(lease.key)
+
+    def _remove(self, key: str) -> None:
+        """Remove the job directory, moved away first: a runner that is just being started finds it gone."""
+        place, gone = self._root / key, self._root / f"{key}.gone"
+        if place.exists():
+            shutil.rmtree(gone, ignore_errors=True)
+            place.rename(gone)
+            LocalMachine(self._root).sweep(gone.name, key)
+        shutil.rmtree(gone, ignore_errors=True)
 
     def settled(self, lease: Lease) -> None:
         """Drop the note of a lease that is over and accounted for."""
@@ -167,12 +174,22 @@ class LocalBackend:
         }
         return Lease(held.key, self.name, held.key, datetime.fromisoformat(held.created_at), details)
 
-    def _check_free(self, offer: Offer, gpus: tuple[int, ...], ram: int) -> None:
+    def _free_gpus(self, offer: Offer) -> tuple[int, ...]:
+        """As many GPUs of the offer's kind as it has, that nobody holds. Raises NoCapacity."""
+        if not offer.gpu_count:
+            return ()
+        alike = [gpu.index for gpu in find_gpus() if gpu.name == offer.gpu]
+        wanted = [int(offer.name.removeprefix("gpu"))] if offer.gpu_count == 1 else alike
+        holders = {gpu: held.key for held in self._all() if held.ended is None for gpu in held.gpus}
+        free = [gpu for gpu in wanted if gpu in alike and gpu not in holders]
+        if len(free) < offer.gpu_count:
+            taken = ", ".join(f"GPU {gpu} is held by {holders[gpu]}" for gpu in wanted if gpu in holders)
+            raise NoCapacity(taken or f"{offer.gpu} is not in this machine any more", busy_for_now=bool(taken))
+        return tuple(free[: offer.gpu_count])
+
+    def _check_free(self, offer: Offer, ram: int) -> None:
         others = [held for held in self._all() if held.ended is None]
-        for held in others:
-            if taken := set(held.gpus) & set(gpus):
-                raise NoCapacity(f"GPU {min(taken)} is held by {held.key}", busy_for_now=True)
-        if not gpus and sum(1 for held in others if not held.gpus) >= self._slots:
+        if not offer.gpu_count and sum(1 for held in others if not held.gpus) >= self._slots:
             raise NoCapacity(f"all {self._slots} places for CPU jobs are taken", busy_for_now=True)
         used = sum(held.ram_bytes for held in others)
         if ram > offer.ram_bytes:
@@ -221,8 +238,16 @@ def _ended(held: _Held) -> _Held:
     return _Held(**{**asdict(held), "gpus": held.gpus, "ended": boot_clock()})
 
 
-def _gpus_of(offer: Offer) -> tuple[int, ...]:
-    return (int(offer.name.removeprefix("gpu")),) if offer.gpu_count else ()
+def _with_gpus(cpu: Offer, name: str, gpus: list[Gpu]) -> Offer:
+    """The machine with ``gpus``, which are alike."""
+    return replace(
+        cpu,
+        name=name,
+        gpu=gpus[0].name,
+        gpu_count=len(gpus),
+        vram_bytes=min(gpu.vram_bytes for gpu in gpus),
+        compute_capability=gpus[0].compute_capability,
+    )
 
 
 def _usable_ram() -> int:

@@ -7,15 +7,17 @@ Bytes and micro-dollars are ``int`` everywhere in the program. ``GB`` is decimal
 from __future__ import annotations
 
 import re
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Context, Decimal, InvalidOperation
 
 MICROS_PER_USD = 1_000_000
 
 _DECIMAL = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BINARY = {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*$")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|d|h|m|s)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|min|d|h|m|s)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_MOST_USD = 10**9
+_UP = Context(prec=60, rounding=ROUND_CEILING)
 
 
 def parse_size(text: str) -> int:
@@ -39,7 +41,7 @@ def format_size(count: int) -> str:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in ``"90s"``, ``"10m"``, ``"2h"``, ``"1h30m"`` or ``"1d"``. Raises ValueError with advice."""
+    """Seconds in ``"90s"``, ``"10m"``, ``"2h"``, ``"1h30m"``, ``"3 min 20 s"``. Raises ValueError with advice."""
     compact = text.strip().lower()
     parts = _DURATION_PART.findall(compact)
     if not parts or _DURATION_PART.sub("", compact).strip():
@@ -68,6 +70,8 @@ def parse_usd(text: str) -> int:
         raise ValueError(f"{text!r} is not an amount of money; write dollars, such as 3 or 0.50") from None
     if not value.is_finite() or value < 0:
         raise ValueError(f"{text!r} is not an amount of money that can be spent; write dollars, such as 3 or 0.50")
+    if value > _MOST_USD:
+        raise ValueError(f"{text!r} is more than a billion dollars; write dollars, such as 3 or 0.50")
     micros = value * MICROS_PER_USD
     if micros != micros.to_integral_value():
         raise ValueError(f"{text!r} is finer than a millionth of a dollar")
@@ -90,5 +94,5 @@ def format_usd(micros: int) -> str:
 
 def cost_micros(micros_per_hour: int, seconds: float) -> int:
     """Price of ``seconds`` at a rate in micro-dollars per hour, rounded up: a bill is never understated."""
-    exact = Decimal(micros_per_hour) * Decimal(repr(seconds)) / 3600
+    exact = _UP.divide(_UP.multiply(Decimal(micros_per_hour), Decimal(repr(seconds))), Decimal(3600))
     return int(exact.to_integral_value(rounding=ROUND_CEILING))

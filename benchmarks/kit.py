@@ -8,10 +8,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from orchestrator.home import Home
+from orchestrator.lifecycle.waking import worker_runs
 
 BIN = Path(sys.executable).parent
 GPUJOB = str(BIN / "gpujob")
@@ -84,6 +88,20 @@ def middle(taken: Sequence[Spent]) -> Middle:
     """The medians."""
     walls = [each.wall for each in taken]
     return Middle(statistics.median(walls), statistics.median(each.cpu for each in taken), min(walls))
+
+
+@contextmanager
+def warm_worker(spec: Path, env: Mapping[str, str]) -> Iterator[None]:
+    """A worker in the foreground, warmed by one job of ``spec``; told to stop at the end, and waited for."""
+    worker = subprocess.Popen([GPUJOB, "worker"], env=env, stderr=subprocess.DEVNULL)
+    try:
+        while not worker_runs(Home(Path(env["GPUJOB_HOME"]))):
+            time.sleep(0.05)
+        run([GPUJOB, "submit", str(spec), "--budget", "1"], env)
+        yield
+    finally:
+        worker.terminate()
+        worker.wait()
 
 
 def ms(seconds: float) -> str:

@@ -31,12 +31,19 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _one_or_more(text: str) -> int:
+    count = _count(text)
+    if count == 0:
+        raise ValueError("there must be at least 1")
+    return count
+
+
 SETTINGS: dict[str, Setting] = {
     "local.price_per_hour": Setting(
         "what an hour of this machine costs you in USD, such as its electricity", "0", parse_usd, decimal_usd
     ),
     "local.slots": Setting("CPU jobs that may run at once on this machine; 0 means one per CPU", "0", _count),
-    "worker.threads": Setting("jobs that one worker looks after at once", "16", _count),
+    "worker.threads": Setting("jobs that one worker looks after at once", "16", _one_or_more),
     "worker.idle": Setting("how long a background worker waits for more work", "60s", parse_duration, format_duration),
 }
 
@@ -69,7 +76,7 @@ class Config:
     def set(self, name: str, text: str) -> None:
         """Check and store a setting. Raises ConfigError and changes nothing if it is not understood."""
         _parsed(name, _setting(name), text, self._path)
-        self._texts[name] = text
+        self._texts[name] = " ".join(text.split())
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self._path.with_suffix(".draft")
         draft.write_text(_as_toml(self._texts), encoding="utf-8")
@@ -85,10 +92,10 @@ def _load(path: Path) -> dict[str, str]:
         raise ConfigError(f"{path}: {error}. Correct the file, or delete it to return to the defaults.") from None
     texts: dict[str, str] = {}
     for section, values in data.items():
-        for key, value in values.items() if isinstance(values, dict) else ():
-            texts[f"{section}.{key}"] = str(value)
-    for name in texts:
-        _setting(name)
+        named = values if isinstance(values, dict) else {"": values}
+        texts |= {f"{section}.{key}".rstrip("."): str(value) for key, value in named.items()}
+    if unknown := texts.keys() - SETTINGS.keys():
+        raise ConfigError(f"{path}: {_no_such(min(unknown))} Correct the file, or delete it to return to the defaults.")
     return texts
 
 
@@ -105,8 +112,12 @@ def _as_toml(texts: Mapping[str, str]) -> str:
 
 def _setting(name: str) -> Setting:
     if name not in SETTINGS:
-        raise ConfigError(f"There is no setting {name!r}. There are: {', '.join(SETTINGS)}.")
+        raise ConfigError(_no_such(name))
     return SETTINGS[name]
+
+
+def _no_such(name: str) -> str:
+    return f"There is no setting {name!r}. There are: {', '.join(SETTINGS)}."
 
 
 def _parsed(name: str, setting: Setting, text: str, path: Path) -> Any:

@@ -19,9 +19,12 @@ class Home:
 
     @classmethod
     def locate(cls) -> Home:
-        """``$GPUJOB_HOME``, or the platform's folder for user data."""
+        """``$GPUJOB_HOME``, or the platform's folder for user data. Raises HomeError if that is no folder."""
         if named := os.environ.get("GPUJOB_HOME"):
-            return cls(Path(named).expanduser().absolute())
+            root = Path(named).expanduser().absolute()
+            if root.exists() and not root.is_dir():
+                raise HomeError(f"GPUJOB_HOME names {root}, which is not a folder. Name one, or unset it.")
+            return cls(root)
         from platformdirs import user_data_path
 
         return cls(user_data_path("gpujob"))
@@ -79,6 +82,11 @@ class Home:
         """Held, shared, by every worker that is alive."""
         return self.locks / "worker.lock"
 
+    @property
+    def worker_start_lock(self) -> Path:
+        """Held by a background worker from its start until it is alive."""
+        return self.locks / "worker.starting"
+
     def job_lock(self, job: str) -> Path:
         """Held by the worker that carries ``job``."""
         return self.locks / f"job-{job}.lock"
@@ -91,13 +99,17 @@ class Home:
         """The job whose lock file ``path`` is."""
         return path.name.removeprefix("job-").removesuffix(".lock")
 
+    def folder(self, job: str) -> Path:
+        """Everything kept of ``job`` outside of the journal."""
+        return self.jobs / job
+
     def source(self, job: str) -> Path:
         """The snapshot of the user's files that every attempt of ``job`` uploads."""
-        return self.jobs / job / "source"
+        return self.folder(job) / "source"
 
     def attempt(self, job: str, number: int) -> Path:
         """What one attempt left: logs and the runner's record."""
-        return self.jobs / job / f"attempt-{number}"
+        return self.folder(job) / f"attempt-{number}"
 
     def fetched(self, job: str, number: int) -> Path:
         """The results that one attempt left, even if it failed, under their own paths."""
@@ -109,4 +121,4 @@ class Home:
 
     def live(self, job: str) -> Path:
         """The newest reading of the running attempt, for whoever follows it; not a record."""
-        return self.jobs / job / "live.json"
+        return self.folder(job) / "live.json"

@@ -244,6 +244,19 @@ def _copy(source: Path, copy: Path, info: os.stat_result, point: str, mode: int 
         return
     part = copy.with_name(PART)
     part.unlink(missing_ok=True)
+    try:
+        _fill(part, source, info)
+    except OSError:
+        part.unlink(missing_ok=True)  # on a full disk, whoever records this failure needs the room
+        raise
+    os.utime(part, ns=(info.st_mtime_ns, info.st_mtime_ns))
+    if mode is not None:
+        part.chmod(mode)
+    failpoint(point)
+    part.replace(copy)
+
+
+def _fill(part: Path, source: Path, info: os.stat_result) -> None:
     with _open_regular(source) as read, part.open("xb") as write:
         left = info.st_size
         while left and (data := read.read(min(CHUNK, left))):
@@ -252,11 +265,6 @@ def _copy(source: Path, copy: Path, info: os.stat_result, point: str, mode: int 
         after = os.fstat(read.fileno())
     if (after.st_size, after.st_mtime_ns) != (info.st_size, info.st_mtime_ns) or left:
         raise Transient(f"{source} changed while it was copied", advice="write it under another name, then rename it")
-    os.utime(part, ns=(info.st_mtime_ns, info.st_mtime_ns))
-    if mode is not None:
-        part.chmod(mode)
-    failpoint(point)
-    part.replace(copy)
 
 
 def _is_same(copy: Path, info: os.stat_result, mode: int | None) -> bool:

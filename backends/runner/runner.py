@@ -1037,9 +1037,7 @@ class Supervisor:
         self._began = time.monotonic()
         self._libc = load_libc()
         room = self._limits.get("log_bytes") or DEFAULT_LOG_BYTES
-        self._logs = {
-            name: LogFile(os.path.join(job_dir, name + ".log"), room, secrets.values()) for name in LOG_NAMES
-        }
+        self._logs = {name: LogFile(os.path.join(job_dir, name + ".log"), room, secrets.values()) for name in LOG_NAMES}
         self._samples = SampleFile(os.path.join(job_dir, "samples.jsonl"), job["sample_every"])
         self._meter = Meter(self._limits)
         self._gpus = GpuWatch(job["gpus"] or [])

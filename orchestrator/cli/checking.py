@@ -1,4 +1,4 @@
-"""Commands that look and change nothing: validate, backends, doctor, settings; and ``init``."""
+"""Commands that look and change nothing: validate, backends, doctor; and ``init``."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import BackendError
-from backends.units import format_size
+from backends.units import format_size, parse_usd
 from orchestrator.cli.doctor import doctor_text, examine, specs_near
-from orchestrator.cli.screen import bad, good, plain, say, say_json, table
-from orchestrator.cli.submitting import overrides_from
-from orchestrator.config import SETTINGS, Config
+from orchestrator.cli.screen import ask, bad, complain, good, plain, say, say_json
+from orchestrator.cli.submitting import files_to_send, overrides_from
+from orchestrator.config import Config
 from orchestrator.home import Home
 from orchestrator.lifecycle.planning import gather_offers
 from orchestrator.lifecycle.registry import Backends, backend_names
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.ladder import make_plan
 from orchestrator.planning.plan import Priority
-from orchestrator.spec.files import select_files
 from orchestrator.spec.load import SpecError, load_spec
 from orchestrator.spec.starter import starter_spec
+
+ANY_BUDGET = parse_usd("1000000")
+"""``doctor`` asks what fits on this machine, not what its hours cost."""
 
 
 def validate_spec(path: Path, params: tuple[str, ...], *, as_json: bool) -> int:
     """Check a spec. Raises SpecError, which lists every problem with file and line."""
     spec = load_spec(path, overrides_from(params))
-    files = select_files(spec)
+    files = files_to_send(spec, Home.locate())
     size = sum(file.size for file in files)
     if as_json:
         say_json({"valid": True, "name": spec.name, "files": len(files), "bytes": size, "spec": spec.to_json()})
@@ -40,7 +42,7 @@ def validate_spec(path: Path, params: tuple[str, ...], *, as_json: bool) -> int:
 def write_starter(path: Path, run: str | None, gpu: str | None) -> int:
     """Write a commented spec; an existing file is never replaced."""
     if path.exists():
-        say(f"{path} exists and was left as it is. Name another file: gpujob init other.yaml")
+        complain(f"{path} exists and was left as it is. Name another file: gpujob init other.yaml")
         return 2
     if run is None:
         run = _guessed_run(path.parent)
@@ -59,7 +61,7 @@ def _guessed_run(folder: Path) -> str:
     guess = f"python {scripts[0] if scripts else 'train.py'}"
     if not sys.stdin.isatty():
         return guess
-    return input(f"Which command does the job? [{guess}] ").strip() or guess
+    return ask(f"Which command does the job? [{guess}] ") or guess
 
 
 def show_backends(home: Home, *, as_json: bool) -> int:
@@ -104,21 +106,10 @@ def _fit(home: Home, path: Path) -> dict[str, Any]:
     except SpecError as error:
         return {"spec": str(path), "fits": False, "answer": f"not a valid spec: {plain(str(error).splitlines()[0])}"}
     offers = gather_offers(Backends(home, Config(home.config)), ["local"], spec)
-    plan = make_plan(spec, offers, Knowledge(), 0, Priority.BALANCED, backends=["local"])
+    plan = make_plan(spec, offers, Knowledge(), ANY_BUDGET, Priority.BALANCED, backends=["local"])
     if plan.ladder:
         first = plan.ladder[0]
         answer = f"yes: {first.variant} on {first.offer}, {first.p_success:.0%} chance"
     else:
         answer = f"no. {plan.advice}"
     return {"spec": str(path), "fits": bool(plan.ladder), "answer": answer}
-
-
-def show_settings(home: Home, *, as_json: bool) -> int:
-    """Every setting with its value."""
-    config = Config(home.config)
-    if as_json:
-        say_json({name: {"value": config.shown(name), "set": config.is_set(name)} for name in SETTINGS})
-        return 0
-    rows = [(name, config.shown(name), setting.help) for name, setting in SETTINGS.items()]
-    say(table(("setting", "value", "meaning"), rows))
-    return 0

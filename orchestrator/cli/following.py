@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backends.units import decimal_usd, format_duration, format_size
+from orchestrator.cli.logs import last_lines, last_lines_of
 from orchestrator.cli.plans import usd
-from orchestrator.cli.screen import StatusLine, bad, bar, bold, dim, good, is_terminal, plain, say, warned
+from orchestrator.cli.screen import StatusLine, ask, bad, bar, bold, dim, good, is_terminal, plain, say, warned
 from orchestrator.home import Home
-from orchestrator.lifecycle.waking import ensure_worker
+from orchestrator.lifecycle.waking import ensure_worker, worker_runs
 from orchestrator.records.reading import Reader, Row
 from orchestrator.records.states import JobState
 
 LOOK_SECONDS = 0.1
 WAKE_SECONDS = 2.0
 """How often the watcher makes sure that a worker is alive to carry the job."""
+
+WAKES_BEFORE_WORD = 4
+"""After so many in vain, the watcher says what the last worker said."""
 
 EXIT_CODES = {JobState.SUCCEEDED: 0, JobState.FAILED: 1, JobState.CANCELLED: 130}
 
@@ -34,6 +38,7 @@ class Follower:
     _attempt: int = 0
     _tries: dict[int, str] = field(default_factory=dict)
     _ram_mark: int = -1
+    _wakes: int = 0
     _line: StatusLine = field(default_factory=StatusLine)
 
     def to_the_end(self) -> int:
@@ -48,9 +53,22 @@ class Follower:
                 return EXIT_CODES[state]
             self._show_memory()
             if time.monotonic() - woken > WAKE_SECONDS:
-                ensure_worker(self.home)
+                self._wake()
                 woken = time.monotonic()
             time.sleep(LOOK_SECONDS)
+
+    def _wake(self) -> None:
+        """Make sure of a worker; where none stays alive, pass on why."""
+        if worker_runs(self.home):
+            self._wakes = 0
+            return
+        self._wakes += 1
+        ensure_worker(self.home)
+        if self._wakes == WAKES_BEFORE_WORD:
+            self._line.clear()
+            said = last_lines_of(self.home.worker_log, 3) or ["it said nothing"]
+            say(f"  {warned('!')} no worker stays alive to carry the job; the last one said:")
+            say("\n".join(dim(f"      {line}") for line in said))
 
     def pause(self) -> None:
         """Clear the changing line, so that a question can be asked."""
@@ -107,20 +125,23 @@ class Follower:
         reading = self._reading()
         if not reading or reading["attempt"] != self._attempt or not (peak := reading.get("peak_ram_bytes")):
             return ""
-        cap = reading.get("memory_cap_bytes")
-        return f"   peak RAM {format_size(peak)}" + (f" of {format_size(cap)}  {bar(peak / cap)}" if cap else "")
+        cap, setup = reading.get("memory_cap_bytes"), reading.get("setup_seconds")
+        text = f"   setup {format_duration(setup)}," if setup and setup >= 1 else "  "
+        return f"{text} peak RAM {format_size(peak)}" + (f" of {format_size(cap)}  {bar(peak / cap)}" if cap else "")
 
     def _show_memory(self) -> None:
         reading = self._reading()
-        if reading is None or reading["attempt"] != self._attempt or not reading.get("ram_bytes"):
+        if reading is None or reading["attempt"] != self._attempt:
             return
-        ram, limit = reading["ram_bytes"], reading.get("memory_cap_bytes") or reading.get("ram_total_bytes")
-        if not limit:
-            return
+        if reading["phase"] == "setup":
+            self._line.show(dim("      setup: making the job's environment ..."))
+        elif reading["phase"] == "running" and reading.get("ram_bytes"):
+            self._show_running(reading)
+
+    def _show_running(self, reading: dict[str, Any]) -> None:
+        ram, limit = reading["ram_bytes"], reading.get("memory_cap_bytes") or reading["ram_total_bytes"]
         share = ram / limit
-        text = (
-            f"      {reading['phase']:<8} RAM {format_size(ram):>7} of {format_size(limit)}  {bar(share)} {share:4.0%}"
-        )
+        text = f"      RAM {format_size(ram):>7} of {format_size(limit)}  {bar(share)} {share:4.0%}"
         if reading.get("vram_bytes") and reading.get("vram_total_bytes"):
             text += f"   VRAM {format_size(reading['vram_bytes'])} of {format_size(reading['vram_total_bytes'])}"
         if is_terminal():
@@ -165,8 +186,6 @@ class Follower:
 
     def _show_last_words(self, attempts: list[Row]) -> None:
         if attempts:
-            from orchestrator.cli.logs import last_lines
-
             for line in last_lines(self.home.attempt(self.job, attempts[-1]["number"]), 12):
                 say(dim(f"      {line}"))
         say(f"  more: gpujob show {self.job}, gpujob logs {self.job}")
@@ -186,7 +205,7 @@ def ask_interrupted(job: str) -> str:
         return "detach"
     say(f"\nThe job {job} runs on by itself.")
     try:
-        answer = input("[d]etach and let it run, [c]ancel it, or [g]o on watching? [d] ").strip().lower()
-    except (EOFError, KeyboardInterrupt):
+        answer = ask("[d]etach and let it run, [c]ancel it, or [g]o on watching? [d] ").lower()
+    except KeyboardInterrupt:
         return "detach"
     return {"c": "cancel", "g": "go on"}.get(answer[:1], "detach")

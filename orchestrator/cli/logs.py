@@ -6,7 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator.cli.screen import plain, say
+from orchestrator.cli.failing import BAD_INPUT
+from orchestrator.cli.screen import complain, plain, say
 from orchestrator.home import Home
 from orchestrator.records.reading import Reader
 from orchestrator.records.states import JobState
@@ -17,18 +18,23 @@ TAIL_BYTES = 64 * 1024
 
 def last_lines(folder: Path, count: int) -> list[str]:
     """The last lines that the run wrote, errors after output."""
-    lines: list[str] = []
-    for name in NAMES:
-        lines += [line for line in _tail(folder / name).splitlines() if line.strip()]
-    return [plain(line) for line in lines[-count:]]
+    return [line for name in NAMES for line in last_lines_of(folder / name, count)][-count:]
+
+
+def last_lines_of(path: Path, count: int) -> list[str]:
+    """The last lines of one file that are not empty, safe to show."""
+    return [plain(line) for line in _tail(path).splitlines() if line.strip()][-count:]
 
 
 def show_logs(home: Home, reader: Reader, job: str, attempt: int | None, *, follow: bool) -> int:
     """Print what an attempt (the last one, if not named) wrote; with ``follow``, go on until the job is over."""
+    if attempt is not None and attempt not in (numbers := _numbers(reader, job)):
+        complain(f"{job} has no attempt {attempt}; it has {', '.join(map(str, numbers)) or 'none yet'}")
+        return BAD_INPUT
     shown: dict[Path, int] = {}
     while True:
         final = JobState(reader.job(job)["state"]).final
-        for number in _numbers(reader, job, attempt):
+        for number in [attempt] if attempt else _numbers(reader, job)[-1:]:
             for name in NAMES:
                 _print_new(home.attempt(job, number) / name, shown)
         if final or not follow:
@@ -36,11 +42,8 @@ def show_logs(home: Home, reader: Reader, job: str, attempt: int | None, *, foll
         time.sleep(0.2)
 
 
-def _numbers(reader: Reader, job: str, attempt: int | None) -> list[int]:
-    numbers = [row["number"] for row in reader.attempts(job)]
-    if attempt is not None:
-        return [attempt] if attempt in numbers else []
-    return numbers[-1:]
+def _numbers(reader: Reader, job: str) -> list[int]:
+    return [row["number"] for row in reader.attempts(job)]
 
 
 def _print_new(path: Path, shown: dict[Path, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -368,7 +369,7 @@ def config_list(as_json: JsonOption = False) -> None:
 
     Example: gpujob config list
     """
-    from orchestrator.cli.checking import show_settings
+    from orchestrator.cli.settings import show_settings
 
     raise typer.Exit(show_settings(Home.locate(), as_json=as_json))
 
@@ -383,7 +384,9 @@ def _say_if_asleep(reader: Reader) -> None:
 
 def main() -> None:
     """Run the command and leave with its exit code; errors are told in one screen, without a traceback."""
-    sys.exit(guarded(app))
+    code = guarded(app)
+    gc.freeze()  # nothing is searched for garbage on the way out: that would take a fifth of what `submit` takes
+    sys.exit(code)
 
 
 if __name__ == "__main__":

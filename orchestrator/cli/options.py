@@ -21,7 +21,9 @@ def _budget(text: str) -> str:
 
 
 def _duration(text: str | None) -> str | None:
-    return None if text is None else _checked(text, parse_duration)
+    if text is not None and parse_duration(_checked(text, parse_duration)) < 1:
+        raise typer.BadParameter(f"{text!r} is too short; write at least 1s")
+    return text
 
 
 def _checked(text: str, parse: Callable[[str], object]) -> str:

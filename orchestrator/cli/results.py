@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.units import format_size
-from orchestrator.cli.screen import plain, say, say_json, table
+from orchestrator.cli.screen import complain, plain, say, say_json, table
 from orchestrator.home import Home
 from orchestrator.records.reading import Reader
 
@@ -49,7 +49,7 @@ def _copy(folder: Path, files: list[Path], dest: Path, *, force: bool) -> int:
     targets = {path: dest / path.relative_to(folder) for path in files}
     differing = [to for path, to in targets.items() if to.exists() and not filecmp.cmp(path, to, shallow=False)]
     if differing and not force:
-        say(f"{plain(str(differing[0]))} exists and differs; nothing was copied. --force replaces it.")
+        complain(f"{plain(str(differing[0]))} exists and differs; nothing was copied. --force replaces it.")
         return 2
     for path, to in targets.items():
         to.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from types import FrameType
 
 from orchestrator.cli.following import Follower, ask_interrupted
 from orchestrator.cli.plans import plan_text
-from orchestrator.cli.screen import bold, dim, say, say_json
+from orchestrator.cli.screen import bold, complain, dim, say, say_json
 from orchestrator.cli.submitting import NO_PLAN, Wish, agreed, prepare, record, say_no_plan, say_submitted
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
@@ -39,8 +39,8 @@ def submit_and_follow(home: Home, wish: Wish, *, detach: bool, yes: bool, as_jso
     if not prepared.plan.ladder:
         say_json({"plan": prepared.plan.to_json()}) if as_json else say_no_plan(prepared.plan)
         return NO_PLAN
-    if not agreed(prepared.plan, yes=yes or as_json):
-        say("Nothing was submitted.")
+    if not agreed(prepared.plan, yes=yes):
+        complain("nothing was submitted")
         return 130
     job = record(home, store, wish, prepared)
     ensure_worker(home)

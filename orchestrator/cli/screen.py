@@ -27,6 +27,18 @@ def say_json(value: Any) -> None:
     say(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def complain(text: str) -> None:
+    """Why something was refused, on standard error."""
+    print(f"gpujob: {text}", file=sys.stderr, flush=True)
+
+
+def ask(question: str) -> str:
+    """A person's answer. The question goes to standard error, so that output for programs stays whole."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip()
+
+
 def bold(text: str) -> str:
     """Emphasis."""
     return _styled("1", text)

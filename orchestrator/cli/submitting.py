@@ -13,7 +13,7 @@ from pathlib import Path
 
 from backends.units import format_usd
 from orchestrator.cli.plans import plan_text
-from orchestrator.cli.screen import dim, say, say_json, warned
+from orchestrator.cli.screen import ask, dim, say, say_json, warned
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
 from orchestrator.home import Home
@@ -58,7 +58,7 @@ class Prepared:
 def prepare(home: Home, store: Store, wish: Wish) -> Prepared:
     """Load and plan. Raises SpecError, BackendError, JournalError."""
     spec = _limited(load_spec(wish.spec, overrides_from(wish.params)), wish.max_runtime)
-    files = select_files(spec)
+    files = files_to_send(spec, home)
     digest = f"{spec_digest(spec)[:20]}-{tree_digest(spec.workdir, files)[:20]}"
     backends = Backends(home, Config(home.config))
     plan = make_plan(
@@ -70,6 +70,14 @@ def prepare(home: Home, store: Store, wish: Wish) -> Prepared:
         backends=wish.backends,
     )
     return Prepared(spec, files, digest, plan)
+
+
+def files_to_send(spec: JobSpec, home: Home) -> list[SelectedFile]:
+    """What is uploaded. Never gpujob's own folder, should it lie in workdir: it holds secrets, and reading the
+    journal's file beside SQLite would break SQLite's locks on it.
+    """
+    own = home.root.resolve()
+    return [file for file in select_files(spec) if not (spec.workdir / file.path).resolve().is_relative_to(own)]
 
 
 def show_plan(prepared: Prepared, *, as_json: bool) -> int:
@@ -95,15 +103,13 @@ def agreed(plan: Plan, *, yes: bool) -> bool:
     if yes or plan.worst_case_micros == 0 or not sys.stdin.isatty():
         return True
     question = f"Spend about {format_usd(plan.expected_micros)}, at worst {format_usd(plan.worst_case_micros)}? [y/N] "
-    return input(question).strip().lower() in ("y", "yes")
+    return ask(question).lower() in ("y", "yes")
 
 
 def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
     """Keep secrets, snapshot the files, record the job; its id. The job exists only once all of it is safe."""
     spec = prepared.spec
     job_id = f"{spec.name}-{_suffix()}"
-    Vault(home).keep(job_id, spec.secrets, os.environ)
-    _snapshot(spec.workdir, prepared.files, home.source(job_id))
     options = {
         "backends": list(wish.backends),
         "digest": prepared.digest,
@@ -120,7 +126,14 @@ def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
         plan=json.dumps(prepared.plan.to_json()),
         created_at=stamp(SystemClock().now()),
     )
-    add_job(store, job, f"submitted with a budget of {format_usd(wish.budget_micros)}")
+    try:
+        Vault(home).keep(job_id, spec.secrets, os.environ)
+        _snapshot(spec.workdir, prepared.files, home.source(job_id))
+        add_job(store, job, f"submitted with a budget of {format_usd(wish.budget_micros)}")
+    except BaseException:
+        Vault(home).forget(job_id)
+        shutil.rmtree(home.folder(job_id), ignore_errors=True)
+        raise
     return job_id
 
 

@@ -28,6 +28,7 @@ from orchestrator.clock import Clock, stamp
 from orchestrator.home import Home
 from orchestrator.lifecycle.fetching import fetch_all
 from orchestrator.lifecycle.following import copy_logs, log_tail, write_live
+from orchestrator.lifecycle.jobfile import WIND_DOWN_SECONDS
 from orchestrator.lifecycle.journal import Cancelled, Journal, Json, Patience, StepFailed
 from orchestrator.lifecycle.outcome import ExitFacts, Outcome, Verdict, classify
 from orchestrator.lifecycle.registry import Backends
@@ -175,6 +176,8 @@ class AttemptRun:
             self._watch(machine, status)
             if status.over:
                 return {"phase": status.phase.value, "record": dict(status.record)}
+            if status.phase is RunPhase.ABSENT:  # it was started above: somebody has removed its directory since
+                return {"phase": RunPhase.LOST.value, "record": {}}
             self._end_if_asked(machine)
             self._tools.clock.sleep(pause)
             pause = min(LONGEST_POLL, pause * 1.5)
@@ -195,12 +198,22 @@ class AttemptRun:
     # fetch
 
     def _fetch_or_hold(self) -> None:
-        try:
-            self._step("fetch", self._fetch)
-        except StepFailed as failure:
-            if self._attempt.micros_per_hour == 0 or self._on_own_machine(self._lease()):
-                raise Held(f"the results could not be fetched: {failure}") from failure
-            self._note("fetch", f"the results could not be fetched before the machine had to go: {failure}")
+        """Fetch. Where that fails for good, results wait on a machine that costs nothing; a paid one is asked again
+        until the reservation is used up.
+        """
+        while True:
+            try:
+                self._step("fetch", self._fetch)
+            except StepFailed as failure:
+                lease = self._lease()
+                if self._attempt.micros_per_hour == 0 or self._on_own_machine(lease):
+                    raise Held(f"the results could not be fetched: {failure}") from failure
+                if self._held_seconds(lease) >= self._attempt.allowed_seconds - WIND_DOWN_SECONDS / 2:
+                    self._note("fetch", f"the results could not be fetched before the machine had to go: {failure}")
+                    return
+                self._journal.reopen(cast("int", self._attempt.id))
+            else:
+                return
 
     def _fetch(self) -> Json:
         machine = self._backend.connect(self._lease())

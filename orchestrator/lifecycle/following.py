@@ -39,8 +39,10 @@ def log_tail(path: Path) -> str:
 
 def write_live(path: Path, attempt: Attempt, status: RunStatus) -> None:
     """The newest reading, replaced in one step. Not a record: it may be lost."""
-    wanted = ("ram_bytes", "peak_ram_bytes", "vram_bytes", "peak_vram_bytes", "cpu_percent", "gpu_percent",
-              "memory_cap_bytes", "memory_cap_means", "ram_total_bytes", "vram_total_bytes")  # fmt: skip
+    wanted = (
+        "ram_bytes", "peak_ram_bytes", "ram_total_bytes", "memory_cap_bytes", "memory_cap_means",
+        "vram_bytes", "peak_vram_bytes", "vram_total_bytes", "cpu_percent", "gpu_percent", "setup_seconds",
+    )  # fmt: skip
     reading: dict[str, Any] = {name: status.record.get(name) for name in wanted}
     reading |= {"attempt": attempt.number, "variant": attempt.variant, "phase": status.phase.value}
     draft = path.with_suffix(".draft")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from backends.base import BackendError
+from backends.base import BackendError, Offer
 from backends.failpoints import failpoint
 from backends.units import format_usd
 from orchestrator.clock import stamp
@@ -63,9 +63,15 @@ class _JobRun:
             return self._finish(JobState.FAILED, Outcome.FAILED.value, str(error), forget_secrets=False)
 
     def _run_attempt(self, attempt: Attempt) -> None:
-        offers = gather_offers(self._tools.backends, [attempt.backend], self._spec)
-        offer = next((o for o in offers if o.name == attempt.offer), None)
-        AttemptRun(self._tools, self._job, self._spec, attempt, offer).run()
+        AttemptRun(self._tools, self._job, self._spec, attempt, self._offer_of(attempt)).run()
+
+    def _offer_of(self, attempt: Attempt) -> Offer | None:
+        """The attempt's offer, needed only if nothing was rented yet; a catalogue that fails must not stop the rest."""
+        try:
+            offers = gather_offers(self._tools.backends, [attempt.backend], self._spec)
+        except BackendError:
+            return None
+        return next((offer for offer in offers if offer.name == attempt.offer), None)
 
     def _end_after(self, attempts: Sequence[Attempt]) -> tuple[JobState, str, str] | None:
         """How the job ends if its last attempt decides it; None to go on."""

@@ -16,6 +16,9 @@ from orchestrator.spec.model import JobSpec, ResolvedVariant
 GRACE_SECONDS = 10.0
 """Between asking a program to end and killing it."""
 
+WIND_DOWN_SECONDS = 60.0
+"""Kept of a paid lease for ending the program, fetching what it left, and giving the machine back."""
+
 INHERITED = (
     "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "TERM", "LD_LIBRARY_PATH", "CONDA_PREFIX",
     "VIRTUAL_ENV", "HF_HOME", "NO_PROXY", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy",
@@ -53,7 +56,7 @@ def build_jobfile(
         "setup": dict(setup) if setup else None,
         "limits": {
             "runtime": spec.limits.runtime,
-            "lease": attempt.allowed_seconds,
+            "lease": _lease_seconds(attempt),
             "lease_began_monotonic": lease.details.get("lease_began"),
             "lease_ends_utc": None,
             "idle": spec.limits.idle,
@@ -69,6 +72,13 @@ def build_jobfile(
         "grace": GRACE_SECONDS,
         "sample_every": 0.25,
     }
+
+
+def _lease_seconds(attempt: Attempt) -> float:
+    """When the run must end so that everything after it is still within the reservation."""
+    if attempt.micros_per_hour == 0:
+        return attempt.allowed_seconds
+    return max(attempt.allowed_seconds - WIND_DOWN_SECONDS, attempt.allowed_seconds / 2)
 
 
 def input_list(spec: JobSpec, lease: Lease) -> dict[str, Any]:

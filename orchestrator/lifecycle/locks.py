@@ -12,12 +12,19 @@ from pathlib import Path
 @contextmanager
 def try_lock(path: Path) -> Iterator[bool]:
     """Hold ``path`` for the block if nobody else does; the block is told whether it does."""
+    with try_descriptor(path) as descriptor:
+        yield descriptor is not None
+
+
+@contextmanager
+def try_descriptor(path: Path) -> Iterator[int | None]:
+    """Like :func:`try_lock`, for the descriptor: a child process that inherits it holds the lock beyond the block."""
     descriptor = _open(path)
     try:
         while (held := _try(descriptor, fcntl.LOCK_EX)) and not _is_current(descriptor, path):
             os.close(descriptor)  # its last holder deleted the file while this one opened it
             descriptor = _open(path)
-        yield held
+        yield descriptor if held else None
     finally:
         os.close(descriptor)
 

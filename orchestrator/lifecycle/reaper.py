@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,9 +15,12 @@ from backends.base import Backend, Lease, NotYetGone
 from orchestrator.clock import stamp
 from orchestrator.lifecycle.attempt import Tools
 from orchestrator.records.attempts import lease_is_gone, leases_not_gone
-from orchestrator.records.states import AttemptState
+from orchestrator.records.states import AttemptState, JobState
 from orchestrator.records.store import Store
-from orchestrator.records.tables import Attempt
+from orchestrator.records.tables import Attempt, Job, LeaseRow
+
+STRAY_SECONDS = 3600.0
+"""What no job owns is left alone for so long: its submission may be under way."""
 
 
 class Finding(StrEnum):
@@ -75,5 +81,27 @@ def _compare(store: Store, backend: Backend) -> Iterable[Discrepancy]:
 
 
 def _open_keys(store: Store) -> frozenset[str]:
+    """Keys of attempts that are under way. One whose job has ended still owns this machine's folder, where results
+    may wait for `resume`, but nothing that is rented.
+    """
+    query = (
+        select(Attempt.key, Job.state, LeaseRow.details)
+        .join(Job, col(Job.id) == col(Attempt.job_id))
+        .join(LeaseRow, col(LeaseRow.key) == col(Attempt.key))
+        .where(col(Attempt.state) == AttemptState.OPEN)
+    )
     with store.read() as session:
-        return frozenset(session.exec(select(Attempt.key).where(col(Attempt.state) == AttemptState.OPEN)))
+        rows = session.exec(query).all()
+    return frozenset(
+        key for key, state, details in rows if not JobState(state).final or json.loads(details).get("own_machine")
+    )
+
+
+def forget_strays(tools: Tools) -> None:
+    """Remove what a `submit` that was killed half-way left: files and secrets of a job that was never recorded."""
+    oldest = time.time() - STRAY_SECONDS
+    with tools.store.read() as session:
+        for path in (*tools.home.jobs.iterdir(), *tools.home.secrets.iterdir()):
+            job = path.name.removesuffix(".json")
+            if path.stat().st_mtime < oldest and session.get(Job, job) is None:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

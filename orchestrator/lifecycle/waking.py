@@ -7,7 +7,10 @@ import subprocess
 import sys
 
 from orchestrator.home import Home
-from orchestrator.lifecycle.locks import anyone_present
+from orchestrator.lifecycle.locks import anyone_present, try_descriptor
+
+STARTING = "GPUJOB_STARTING"
+"""Tells a new worker which descriptor holds the lock of its start."""
 
 
 def worker_runs(home: Home) -> bool:
@@ -16,9 +19,22 @@ def worker_runs(home: Home) -> bool:
 
 
 def ensure_worker(home: Home) -> None:
-    """Start a background worker unless one is there. It outlives this process and its terminal."""
+    """Start a background worker unless one is there or starting. It outlives this process and its terminal."""
     if worker_runs(home):
         return
+    with try_descriptor(home.worker_start_lock) as starting:
+        if starting is not None and not worker_runs(home):
+            _start(home, starting)
+
+
+def started() -> None:
+    """Called by a worker once it is present: from now on that, and not its start, keeps others from starting one."""
+    if starting := os.environ.pop(STARTING, None):
+        os.close(int(starting))
+
+
+def _start(home: Home, starting: int) -> None:
+    """The lock goes with the new process: it is free when that worker says :func:`started`, or dies before it can."""
     with home.worker_log.open("ab") as file:
         subprocess.Popen(
             [sys.executable, "-m", "orchestrator.cli.main", "worker", "--background"],
@@ -26,6 +42,7 @@ def ensure_worker(home: Home) -> None:
             stdout=file,
             stderr=file,
             cwd="/",
-            env={**os.environ, "GPUJOB_HOME": str(home.root)},
+            env={**os.environ, "GPUJOB_HOME": str(home.root), STARTING: str(starting)},
             start_new_session=True,
+            pass_fds=(starting,),
         )

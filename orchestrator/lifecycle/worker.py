@@ -18,9 +18,10 @@ from orchestrator.home import Home
 from orchestrator.lifecycle.attempt import Tools
 from orchestrator.lifecycle.job import run_job
 from orchestrator.lifecycle.locks import is_held, presence, try_lock
-from orchestrator.lifecycle.reaper import reap
+from orchestrator.lifecycle.reaper import forget_strays, reap
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.vault import Vault
+from orchestrator.lifecycle.waking import started
 from orchestrator.records.errors import JournalError, StaleRecord
 from orchestrator.records.jobs import finish_job, unfinished_jobs
 from orchestrator.records.states import JobState
@@ -97,6 +98,7 @@ class Worker:
         letting go of it, or that job would be left behind.
         """
         with presence(self.tools.home.worker_lock):
+            started()
             self._until_idle(pool)
         return bool(unfinished_jobs(self.tools.store, 1)) and not self._all_elsewhere()
 
@@ -150,6 +152,7 @@ class Worker:
                     path.unlink(missing_ok=True)
 
     def _reap(self) -> None:
+        forget_strays(self.tools)
         try:
             for line in reap(self.tools, delete=True):
                 log.info("reaper: %s", line)
@@ -170,6 +173,6 @@ def carry(tools: Tools, job: str) -> None:
     except Exception:
         log.exception("%s: internal error", job)
         summary = f"internal error, kept in {tools.home.worker_log}; `gpujob resume {job}` goes on where it stopped"
-        finish_job(tools.store, job, JobState.FAILED, "failed", summary, stamp(tools.clock.now()))
+        finish_job(tools.store, job, JobState.FAILED, "internal_error", summary, stamp(tools.clock.now()))
     else:
         tools.home.job_lock(job).unlink(missing_ok=True)

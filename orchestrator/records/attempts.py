@@ -105,7 +105,9 @@ def lease_is_gone(store: Store, key: str, at: str) -> None:
 def leases_not_gone(store: Store) -> list[LeaseRow]:
     """Every lease that is recorded as rented or perhaps rented."""
     with store.read() as session:
-        return list(session.exec(select(LeaseRow).where(LeaseRow.state != LeaseState.GONE)))
+        return list(
+            session.exec(select(LeaseRow).where(col(LeaseRow.state).in_((LeaseState.INTENDED, LeaseState.LIVE))))
+        )
 
 
 def settle(store: Store, attempt: Attempt, ending: Ending, at: str) -> None:

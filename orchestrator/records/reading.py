@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,9 +34,10 @@ class Reader:
             version = read_version(path)
             if version not in (None, HEAD):
                 _upgrade(path)
-            self._connection = sqlite3.connect(path, timeout=30) if version else None
+            self._connection = sqlite3.connect(path, timeout=30, check_same_thread=False) if version else None
         if self._connection is not None:
             self._connection.row_factory = sqlite3.Row
+            weakref.finalize(self, self._connection.close)  # also at exit: the last to leave folds the WAL in
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Row]:
         """The answer to ``query``, JSON columns parsed."""

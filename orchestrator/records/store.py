@@ -7,6 +7,7 @@ cut. Both settings are read back, because SQLite ignores what it cannot honour w
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._engine = _engine(path)
+        weakref.finalize(self, self._engine.dispose)  # also at exit: the last to leave folds the WAL in
         self._reading = self._engine.execution_options(gpujob_reading=True)
         with _explained(path):
             self._migrate_if_needed()
@@ -79,7 +81,8 @@ class Watch:
     """Tells whether any process or thread has committed to the journal since the last question."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, self._connection.close)
         self._seen = -1
 
     def changed(self) -> bool:

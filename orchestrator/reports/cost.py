@@ -24,37 +24,41 @@ _GROUPS = {
     By.VARIANT: "job.name || ' ' || attempt.variant",
     By.DAY: "substr(attempt.started_at, 1, 10)",
 }
+_JOB = "JOIN job ON job.id = attempt.job_id"
 
+_SUMS = ("attempts", "succeeded", "success_micros", "failed_micros", "idle_micros", "micros", "seconds")
+
+# Every ended attempt has one charge of each kind. CROSS JOIN holds SQLite to this order: all charges as they lie in the
+# file, each finding its attempt by number; twice as quick as what it would choose.
 _QUERY = """
-SELECT {group} AS name,
-       count(DISTINCT attempt.id) AS attempts,
-       sum(charge.kind = 'run' AND attempt.outcome = 'succeeded') AS succeeded,
-       sum(charge.micros * (charge.kind = 'run' AND attempt.outcome = 'succeeded')) AS success_micros,
-       sum(charge.micros * (charge.kind = 'run' AND attempt.outcome <> 'succeeded')) AS failed_micros,
-       sum(charge.micros * (charge.kind = 'idle')) AS idle_micros,
-       sum(charge.micros) AS micros,
-       sum(charge.seconds) AS seconds
-  FROM charge
-  JOIN attempt ON attempt.id = charge.attempt_id
-  JOIN job ON job.id = attempt.job_id
- WHERE attempt.started_at >= ?
- GROUP BY 1 ORDER BY micros DESC, name DESC
+WITH line AS (
+    SELECT {group} AS name,
+           sum(charge.kind = 'run') AS attempts,
+           sum(charge.kind = 'run' AND attempt.outcome = 'succeeded') AS succeeded,
+           sum(charge.micros * (charge.kind = 'run' AND attempt.outcome = 'succeeded')) AS success_micros,
+           sum(charge.micros * (charge.kind = 'run' AND attempt.outcome <> 'succeeded')) AS failed_micros,
+           sum(charge.micros * (charge.kind = 'idle')) AS idle_micros,
+           sum(charge.micros) AS micros,
+           sum(charge.seconds) AS seconds
+      FROM charge CROSS JOIN attempt ON attempt.id = charge.attempt_id {job}
+     WHERE attempt.started_at >= ?
+     GROUP BY 1
+)
+SELECT *, {totals}, count(*) OVER () AS lines FROM line ORDER BY micros DESC, name DESC LIMIT ?
 """
+_TOTALS = ", ".join(f"sum({name}) OVER () AS total_{name}" for name in _SUMS)
 
 
 def cost_report(reader: Reader, by: By, since: str = "", limit: int = 50) -> dict[str, Any]:
     """Lines, largest first, and totals over all of them. ``since`` is a UTC date; only ended attempts have costs."""
-    rows = reader.rows(_QUERY.format(group=_GROUPS[by]), (since,))
-    totals = {
-        name: sum(row[name] for row in rows)
-        for name in ("attempts", "succeeded", "success_micros", "failed_micros", "idle_micros", "micros", "seconds")
-    }
+    query = _QUERY.format(group=_GROUPS[by], job=_JOB if by is By.VARIANT else "", totals=_TOTALS)
+    rows = reader.rows(query, (since, limit))
     return {
         "by": by.value,
         "since": since or None,
-        "lines": [_line(row) for row in rows[:limit]],
-        "lines_left_out": max(0, len(rows) - limit),
-        "total": _line({"name": "total", **totals}),
+        "lines": [_line(row) for row in rows],
+        "lines_left_out": rows[0]["lines"] - len(rows) if rows else 0,
+        "total": _line({"name": "total", **{name: rows[0][f"total_{name}"] if rows else 0 for name in _SUMS}}),
     }
 
 

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, PlainSerializer, PlainValidator, WithJsonS
 from orchestrator.spec import values
 
 _SIZE_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?\s*([kKmMgGtT][iI]?)?[bB]\s*$"
-_DURATION_PATTERN = r"^\s*([0-9]+(\.[0-9]+)?\s*(ms|d|h|m|s)\s*)+$"
+_DURATION_PATTERN = r"^\s*([0-9]+(\.[0-9]+)?\s*(ms|min|d|h|m|s)\s*)+$"
 
 
 def _written_size(count: int | None) -> str:

@@ -24,6 +24,10 @@ _ALL_BELOW = re.compile(r"/\*\*(/?) *$")
 """The end of `folder/**`: to git all below the folder, to pathspec also the folder itself."""
 
 
+MOST_FILES = 100_000
+"""More than this in workdir is taken for a mistake, such as a home folder or a whole disk."""
+
+
 @dataclass(frozen=True, slots=True)
 class SelectedFile:
     """A file to upload. ``path`` is relative to workdir, ``size`` in bytes, ``mode`` 0o755 or 0o644."""
@@ -105,6 +109,7 @@ class _Walk:
         self.outputs = {PurePosixPath(path) for path in (*spec.results, *spec.checkpoints)}
         self.said_in = str(spec.spec_path or spec.workdir)
         self.problems: list[Problem] = []
+        self.seen = 0
 
     def files(self) -> Iterator[SelectedFile]:
         ranks: tuple[Rules, ...] = tuple(() for _ in IGNORE_FILES)
@@ -112,6 +117,7 @@ class _Walk:
         while pending:
             folder = self._with_own_rules(pending.pop())
             for name in self._names(folder.path):
+                self._count()
                 path = folder.path / name
                 mode = self._mode(path)
                 if self._excluded(path, stat.S_ISDIR(mode), folder) or not self._sound(path, mode, folder.chain):
@@ -121,6 +127,14 @@ class _Walk:
                     pending.append(_Folder(path, folder.ranks, chain))
                 elif stat.S_ISREG(mode):
                     yield self._selected(path)
+
+    def _count(self) -> None:
+        """Stop where workdir is larger than any job's files. Raises SpecError."""
+        self.seen += 1
+        if self.seen > MOST_FILES:
+            text = f"workdir: {self.root} holds more than {MOST_FILES} files"
+            hint = "name the job's own folder as workdir, or leave out what it does not need by .gpujobignore"
+            raise SpecError([Problem(text, self.said_in, hint=hint)])
 
     def inputs(self, spec: JobSpec) -> Iterator[SelectedFile]:
         """The files that ``inputs`` name, ignored or not."""

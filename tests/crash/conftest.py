@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crash_kit import Place, processes_of
+from crash_kit import Place, end_all
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,11 +18,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    """A home of the test's own; whatever a failed test leaves running is ended."""
+    """A home of the test's own."""
     place = Place(tmp_path / "place")
     yield place
-    for line in processes_of(place):
-        os.kill(int(line.partition(":")[0]), signal.SIGKILL)
+    end_all(place)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

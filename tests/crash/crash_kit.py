@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,11 @@ class Place:
 
     def call(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         process = self.spawn(*arguments, **more)
-        out, err = process.communicate(timeout=PATIENCE * 2)
+        try:
+            out, err = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     @contextmanager
@@ -196,6 +200,17 @@ def processes_of(place: Place) -> list[str]:
         if runs or (b"runner.py" in command and str(place.home.local).encode() in command):
             found.append(f"{folder.name}: {command.decode(errors='replace')}")
     return found
+
+
+def end_all(place: Place) -> None:
+    """Whatever a failed test leaves running is ended."""
+    ours = f"GPUJOB_HOME={place.home.root}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if ours in (folder / "environ").read_bytes().split(b"\0"):
+                os.kill(int(folder.name), signal.SIGKILL)
+    for line in processes_of(place):
+        os.kill(int(line.partition(":")[0]), signal.SIGKILL)
 
 
 def supervisor_of(place: Place, key: str) -> int:

@@ -52,6 +52,9 @@ WAITS = {
     "limits": {"runtime": "2m"},
 }
 
+pytestmark = pytest.mark.timeout(900)
+
+Told = Callable[[str, object], None]
 Crash = Callable[[Place, Zygote, int], bool]
 
 
@@ -60,7 +63,7 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRASH_SECRET", "a value that is gone at the end")
 
 
-def sweep_all(folder: Path, crash: Crash, told: Callable[[str, object], None]) -> None:
+def sweep_all(folder: Path, crash: Crash, told: Told) -> None:
     """Raise N until ``crash(place, zygote, N)`` says that the worker was not killed."""
     done = threading.Event()
     numbers = iter(range(1, NEVER))
@@ -85,7 +88,10 @@ def sweep_all(folder: Path, crash: Crash, told: Callable[[str, object], None]) -
         lanes = [pool.submit(lane) for _ in range(SIDE_BY_SIDE)]
     for each in lanes:
         each.result()
-    assert sorted(reached) == list(range(1, len(reached) + 1))
+    # Every point was killed at, in order; only at the end may one lane have got through a little before another,
+    # since a run is looked at a few times more or less.
+    certain = sorted(reached)[:-SIDE_BY_SIDE]
+    assert certain == list(range(1, len(certain) + 1))
     assert len(reached) > 20
     told("crash_points", len(reached))
 
@@ -108,7 +114,7 @@ def check_record_of_crash(place: Place, job: str, number: int) -> None:
     assert saved == 2 * len(place.attempts(job)), "each lease is begun once and ended once"
 
 
-def test_a_succeeding_job(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_a_succeeding_job(tmp_path: Path, record_property: Told) -> None:
     def crash(place: Place, zygote: Zygote, number: int) -> bool:
         place.price("0.50")
         job = place.submit(SUCCEEDS, {"input": INPUT})
@@ -130,7 +136,7 @@ def test_a_succeeding_job(tmp_path: Path, record_property: Callable[[str, object
     sweep_all(tmp_path, crash, record_property)
 
 
-def test_a_job_killed_for_memory_that_falls_back(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_a_job_killed_for_memory_that_falls_back(tmp_path: Path, record_property: Told) -> None:
     def crash(place: Place, zygote: Zygote, number: int) -> bool:
         job = place.submit(FALLS_BACK)
         crashed = crash_and_recover(place, zygote, number)
@@ -147,7 +153,7 @@ def test_a_job_killed_for_memory_that_falls_back(tmp_path: Path, record_property
     sweep_all(tmp_path, crash, record_property)
 
 
-def test_a_cancelled_job(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_a_cancelled_job(tmp_path: Path, record_property: Told) -> None:
     def crash(place: Place, zygote: Zygote, number: int) -> bool:
         job = place.submit(WAITS)
         with ThreadPoolExecutor(1) as pool:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 
-from crash_kit import PATIENCE, Place, check_whole, eventually, kill
+from crash_kit import PATIENCE, Place, check_whole, end_all, eventually, kill
 
 from orchestrator.lifecycle.waking import worker_runs
 
@@ -86,6 +90,7 @@ def test_a_stopped_worker_that_wakes_up_late_changes_nothing(place: Place) -> No
         assert first.wait(PATIENCE) == 0
     assert before == (place.job(job), place.attempts(job), place.tries(job))
     assert place.runs() == [f"{job}-a1"]
+    place.home.live(job).unlink(missing_ok=True)  # its last look; not a record
     check_whole(place, job)
 
 
@@ -111,7 +116,7 @@ def test_no_job_is_left_behind_by_a_worker_that_is_leaving(place: Place) -> None
     done = 1
     with place.worker("--background") as first:
         assert first.wait(PATIENCE) == 0
-        for _ in range(6):
+        for _ in range(3):
             looks = [place.spawn("ls") for _ in range(2)]
             assert place.call("submit", spec, "--budget", "1", "--detach").returncode == 0
             done += 1
@@ -120,3 +125,30 @@ def test_no_job_is_left_behind_by_a_worker_that_is_leaving(place: Place) -> None
             eventually(lambda: states(place)["succeeded"] >= done - 1, "the job before")  # noqa: B023
     eventually(lambda: states(place) == {"succeeded": done}, "no job is left behind")
     eventually(lambda: not worker_runs(place.home), "the background worker leaves")
+
+
+def test_one_worker_is_started_however_many_ask(place: Place) -> None:
+    program = (
+        "from orchestrator.home import Home; from orchestrator.lifecycle.waking import ensure_worker;"
+        "[ensure_worker(Home.locate()) for _ in range(20)]"
+    )
+    asking = [
+        subprocess.Popen([sys.executable, "-c", program], env=place.environment(), stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for process in asking:
+        assert process.communicate(timeout=PATIENCE)[1] == ""
+    eventually(lambda: worker_runs(place.home), "a worker")
+    assert len(workers_of(place)) == 1
+    end_all(place)
+
+
+def workers_of(place: Place) -> list[str]:
+    """Pids of living background workers of this home."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            ours = f"GPUJOB_HOME={place.home.root}".encode() in (folder / "environ").read_bytes().split(b"\0")
+            if ours and b"--background" in (folder / "cmdline").read_bytes():
+                found.append(folder.name)
+    return found

@@ -11,8 +11,6 @@ import os
 import sys
 from pathlib import Path
 
-import alembic.command
-import backends.local
 import orchestrator.records.migrating  # noqa: F401
 from backends import failpoints
 from orchestrator.cli.running import run_worker

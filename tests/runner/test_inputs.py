@@ -16,7 +16,7 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Counts requests; ``/cut`` breaks the first connection, ``/busy`` answers 503 once, ``/unsized`` hides its size."""
+    """Counts requests. ``/cut`` breaks the first connection, ``/busy`` says 503 once, ``/unsized`` hides its size."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

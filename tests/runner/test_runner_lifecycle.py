@@ -17,8 +17,12 @@ from backends.runner import RUNNER_PATH, runner
 
 
 def python38() -> str | None:
-    found = sorted(Path.home().glob(".pyenv/versions/3.8*/bin/python"))
-    return str(found[0]) if found else shutil.which("python3.8")
+    """A Python 3.8 that really starts: a version manager may leave a name on PATH that leads nowhere."""
+    known = [str(path) for path in Path.home().glob(".pyenv/versions/3.8*/bin/python")]
+    for python in (*known, shutil.which("python3.8")):
+        if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+            return python
+    return None
 
 
 def test_absent_until_started(job: Job) -> None:

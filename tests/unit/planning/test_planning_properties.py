@@ -6,7 +6,7 @@ from collections import Counter
 from fractions import Fraction
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planning_kit import job
 
@@ -88,9 +88,10 @@ seen = st.builds(
 histories = st.lists(seen, max_size=4).map(lambda all_seen: Knowledge(tuple(all_seen)))
 priorities = st.sampled_from(Priority)
 worlds = {"spec": specs(), "all_offers": offers(), "known": histories, "budget": budgets, "priority": priorities}
+steady = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
-@settings(max_examples=150, deadline=None)
+@steady
 @given(**worlds)
 def test_the_worst_case_is_paid_for(
     spec: JobSpec, all_offers: list[Offer], known: Knowledge, budget: int, priority: Priority
@@ -106,7 +107,7 @@ def test_the_worst_case_is_paid_for(
         assert rung.allowed_seconds <= spec.limits.runtime + OVERHEAD_SECONDS
 
 
-@settings(max_examples=150, deadline=None)
+@steady
 @given(**worlds)
 def test_every_pair_is_answered_once(
     spec: JobSpec, all_offers: list[Offer], known: Knowledge, budget: int, priority: Priority
@@ -122,7 +123,7 @@ def test_every_pair_is_answered_once(
     assert bool(plan.advice) is not bool(plan.ladder)
 
 
-@settings(max_examples=150, deadline=None)
+@steady
 @given(order=st.randoms(use_true_random=False), **worlds)
 def test_the_order_of_offers_does_not_matter(
     order: Any, spec: JobSpec, all_offers: list[Offer], known: Knowledge, budget: int, priority: Priority
@@ -134,7 +135,7 @@ def test_the_order_of_offers_does_not_matter(
     assert plan.to_json() == again.to_json()
 
 
-@settings(max_examples=150, deadline=None)
+@steady
 @given(**worlds)
 def test_no_rung_is_forbidden(
     spec: JobSpec, all_offers: list[Offer], known: Knowledge, budget: int, priority: Priority
@@ -155,6 +156,7 @@ def _meets_the_need(rung: Rung, spec: JobSpec, offer: Offer) -> None:
     assert (need.disk_bytes or 0) <= offer.disk_bytes
     if need.gpu:
         assert need.gpu.count <= offer.gpu_count
+        assert not need.gpu.names or any(name in (offer.gpu or "").split() for name in need.gpu.names)
         assert (need.gpu.vram_bytes or 0) <= offer.vram_bytes
         assert (need.gpu.compute_capability or 0) <= (offer.compute_capability or 0)
 
@@ -176,7 +178,7 @@ def _climbs(plan: Plan, spec: JobSpec) -> None:
             assert more_vram or rung.ram_capacity_bytes > above.ram_capacity_bytes
 
 
-@settings(max_examples=100, deadline=None)
+@steady
 @given(more=st.integers(0, 100_000_000), **worlds)
 def test_more_money_never_makes_a_plan_impossible(
     more: int, spec: JobSpec, all_offers: list[Offer], known: Knowledge, budget: int, priority: Priority

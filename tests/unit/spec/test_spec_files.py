@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.spec.files import SelectedFile, select_files, tree_digest
+from orchestrator.spec.load import load_spec
 from orchestrator.spec.model import JobSpec
 from orchestrator.spec.problems import SpecError
 
@@ -176,3 +177,12 @@ def test_the_tree_digest_is_of_names_modes_and_content(tmp_path):
     (tmp_path / "a").rename(tmp_path / "c")
     seen.add(digest())
     assert len(seen) == 4
+
+
+def test_a_workdir_that_holds_far_too_much_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.spec.files.MOST_FILES", 20)
+    for number in range(30):
+        (tmp_path / f"{number}.txt").touch()
+    (tmp_path / "job.yaml").write_text("name: a\nrun: x\n")
+    with pytest.raises(SpecError, match="more than 20 files"):
+        select_files(load_spec(tmp_path / "job.yaml"))

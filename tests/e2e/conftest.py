@@ -1,0 +1,55 @@
+"""Fixtures: a user with a fresh home, who leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from e2e_kit import Gpujob, eventually
+
+from backends.runner import runner
+
+
+@contextmanager
+def user_in(folder: Path) -> Iterator[Gpujob]:
+    """A user whose jobs must all be over at the end, and whose workers end when told to."""
+    user = Gpujob(folder / "home", folder / "here")
+    user.cwd.mkdir()
+    try:
+        yield user
+        eventually(lambda: not user.runs(), f"the end of processes {user.runs()} of {user.keys()}")
+    finally:
+        user.stop_workers()
+        runner.send(user.runs(), 9)
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[Gpujob]:
+    with user_in(tmp_path) as someone:
+        yield someone
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gpujob]:
+    """A user with three jobs behind them, for tests that only look: ``fine``, ``fallen`` (two attempts), ``broken``."""
+    with user_in(tmp_path_factory.mktemp("settled")) as someone:
+        someone.run("config", "set", "local.price_per_hour", "3.60")
+        fine = someone.job("mkdir -p out; echo fine > out/a.txt; echo hello; echo oops >&2", LIMITS, name="fine")
+        someone.submit(fine, "--yes")
+        fallen = someone.job(
+            "mkdir -p out; echo $HOW > out/how; [ $HOW = small ] || kill -9 $$", *FALLING, name="fallen"
+        )
+        someone.submit(fallen, "--yes")
+        someone.submit(someone.job("echo last words; exit 7", LIMITS, name="broken"), "--yes", code=1)
+        yield someone
+
+
+LIMITS = "limits: {runtime: 60s}"
+FALLING = (
+    LIMITS,
+    "env: {HOW: '{how}'}",
+    "params: {how: big}",
+    "variants: [{name: big}, {name: small, params: {how: small}, quality: 0.9}]",
+)

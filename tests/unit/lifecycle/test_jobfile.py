@@ -1,0 +1,120 @@
+"""What the runner is told, as a value."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from backends.base import Lease
+from orchestrator.lifecycle.jobfile import (
+    WIND_DOWN_SECONDS,
+    build_jobfile,
+    input_list,
+    local_environment,
+    setup_digest,
+)
+from orchestrator.records.tables import Attempt
+from orchestrator.spec.load import load_spec
+from orchestrator.spec.model import JobSpec
+
+SPEC = """
+name: train
+run: python train.py --batch {batch}
+params: {batch: 8}
+env: {OMP_NUM_THREADS: "2"}
+secrets: [HF_TOKEN]
+needs: {ram: 400 MB}
+inputs:
+  - {source: "https://example.org/m.bin", dest: models/, max_size: 10 MB}
+limits: {runtime: 10m, idle: 5m, log_size: 1 MB}
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> JobSpec:
+    (tmp_path / "job.yaml").write_text(SPEC)
+    return load_spec(tmp_path / "job.yaml")
+
+
+def attempt(price: int = 0, allowed: float = 900.0) -> Attempt:
+    return Attempt(
+        job_id="train-abcde",
+        number=1,
+        key="train-abcde-a1",
+        rank=1,
+        backend="local",
+        offer="cpu",
+        variant="default",
+        micros_per_hour=price,
+        allowed_seconds=allowed,
+        reserved_micros=0,
+        ram_cap_bytes=400_000_000,
+        started_at="2026-11-21T09:00:00.000000Z",
+    )
+
+
+def lease(**details: object) -> Lease:
+    return Lease("train-abcde-a1", "local", "train-abcde-a1", datetime(2026, 11, 21, tzinfo=UTC), details)
+
+
+def build(spec: JobSpec, lease: Lease, attempt: Attempt) -> dict:
+    return build_jobfile(spec, spec.resolved("default"), attempt, lease, {"PATH": "/bin"}, None)
+
+
+def test_it_says_what_to_run_and_within_which_limits(spec):
+    told = build(spec, lease(lease_began=12.5), attempt())
+    assert (told["key"], told["run"]) == ("train-abcde-a1", "python train.py --batch 8")
+    assert told["limits"]["runtime"] == 600
+    assert told["limits"]["idle"] == 300
+    assert told["limits"]["lease"] == 900
+    assert told["limits"]["lease_began_monotonic"] == 12.5
+    assert told["limits"]["log_bytes"] == 1_000_000
+    assert told["memory"]["cap_bytes"] == 400_000_000
+
+
+def test_secrets_are_there_by_name_only(spec):
+    assert build(spec, lease(), attempt())["secret_names"] == ["HF_TOKEN"]
+
+
+def test_a_paid_run_ends_before_the_money_does(spec):
+    assert build(spec, lease(), attempt(price=1_000_000))["limits"]["lease"] == 900 - WIND_DOWN_SECONDS
+    assert build(spec, lease(), attempt(price=1_000_000, allowed=40.0))["limits"]["lease"] == 20
+
+
+def test_a_job_on_this_machine_sees_the_gpus_that_it_holds_and_no_other(spec):
+    assert build(spec, lease(own_machine=True, gpus=[1]), attempt())["env"]["CUDA_VISIBLE_DEVICES"] == "1"
+    assert build(spec, lease(own_machine=True, gpus=[]), attempt())["env"]["CUDA_VISIBLE_DEVICES"] == ""
+    assert "CUDA_VISIBLE_DEVICES" not in build(spec, lease(), attempt())["env"]
+
+
+def test_inputs_are_fetched_by_the_program_that_is_sent_along(spec):
+    assert build(spec, lease(python="/opt/my python"), attempt())["inputs"] == (
+        "'/opt/my python' ../inputs.py ../inputs.json ."
+    )
+    assert input_list(spec, lease(input_cache="/cache")) == {
+        "cache": "/cache",
+        "inputs": [
+            {"sources": ["https://example.org/m.bin"], "dest": "models/", "sha256": None, "max_size": 10_000_000}
+        ],
+    }
+
+
+def test_a_local_job_gets_an_environment_without_surprises():
+    given = {"HOME": "/home/u", "LC_ALL": "C", "AWS_SECRET_ACCESS_KEY": "x", "PATH": "/worker/path", "PIP_CERT": "c"}
+    assert local_environment(given, "/submit/path") == {
+        "HOME": "/home/u",
+        "LC_ALL": "C",
+        "PIP_CERT": "c",
+        "PATH": "/submit/path",
+    }
+
+
+def test_an_environment_is_known_by_what_it_installs(tmp_path):
+    (tmp_path / "requirements.txt").write_text("numpy==2.0")
+    command = "pip install -r requirements.txt"
+    first = setup_digest(command, tmp_path, "/usr/bin/python3")
+    assert first == setup_digest(command, tmp_path, "/usr/bin/python3")
+    assert first != setup_digest(command, tmp_path, "/usr/bin/python3.13")
+    assert first != setup_digest(f"{command} -U", tmp_path, "/usr/bin/python3")
+    (tmp_path / "requirements.txt").write_text("numpy==2.1")
+    assert first != setup_digest(command, tmp_path, "/usr/bin/python3")
