@@ -54,12 +54,6 @@ def bundled_cnns() -> dict[str, Cnn]:
     return {cnn.name: cnn for cnn in found}
 
 
-def find_cnn(name: str) -> Cnn | None:
-    """The network that a name on the hub means: ``microsoft/resnet-50``, ``facebook/convnext-tiny-224``."""
-    short = name.lower().rpartition("/")[2].replace("resnet-", "resnet")
-    return next((cnn for key, cnn in bundled_cnns().items() if short == key or short.startswith(f"{key}-")), None)
-
-
 def _target(row: Row) -> Target:
     taken = float(row.needed("used_at_start_mb"))
     return Target(

@@ -21,15 +21,18 @@ def variant_needs(spec: JobSpec) -> dict[str, VariantNeed]:
     return {name: estimate_memory(found).as_need() for name, found in subjects.items() if found}
 
 
-def subject(spec: JobSpec, variant: str, cache: Path | None = None) -> Subject | None:
-    """What to estimate of a variant; None without a model section. With a ``cache`` the hub may be asked, once."""
+def subject(spec: JobSpec, variant: str, cache: Path | None = None, *, assume_gpu: bool = False) -> Subject | None:
+    """What to estimate of a variant; None without a model section.
+
+    With a ``cache`` the hub may be asked, once. ``assume_gpu`` takes one GPU where the variant asks for none.
+    """
     resolved = spec.resolved(variant)
     if resolved.model is None:
         return None
     folder = spec.spec_path.parent if spec.spec_path else Path()
     gpu = resolved.need.gpu
     files = _read(resolved.model, folder, cache)
-    return subject_of(resolved.model, files, tables(), gpu.count if gpu else 1, on_gpu=gpu is not None)
+    return subject_of(resolved.model, files, tables(), gpu.count if gpu else 1, on_gpu=gpu is not None or assume_gpu)
 
 
 def tables() -> Tables:

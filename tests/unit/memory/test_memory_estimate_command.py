@@ -59,6 +59,30 @@ def test_document_001_is_refused_on_16_gb_and_a_way_is_shown(tmp_path, capsys, s
     assert all(lever["peak_bytes"] < 16e9 for lever in found["levers"] if lever["memory"] == "vram")
 
 
+def test_a_place_that_is_no_backend_is_judged_by_its_ram(tmp_path, capsys):
+    path = tmp_path / "serve.yaml"
+    model = "hf: facebook/convnext-base-224, task: infer, precision: fp32"
+    path.write_text(f"name: serve\nrun: 'true'\nmodel: {{{model}, file_size: 1003 MB}}\n")
+    code, found = run(tmp_path, capsys, path, target="railway-free")
+    assert (code, found["vram"]["peak_bytes"]) == (3, 0)
+    assert found["fits"][0]["p_oom"] > 0.99
+    assert {key: found["fits"][0][key] for key in ("target", "capacity_bytes", "verdict")} == {
+        "target": "railway-free", "capacity_bytes": 512_000_000, "verdict": "no"
+    }  # fmt: skip
+    code, _ = run(tmp_path, capsys, path, target="railway-pro")
+    assert code == 0
+
+
+def test_without_needs_a_gpu_is_assumed_and_none_is_taken_at_its_word(tmp_path, capsys):
+    path = tmp_path / "a.yaml"
+    path.write_text("name: a\nrun: 'true'\nmodel: {hf: gpt2}\n")
+    assert run(tmp_path, capsys, path)[1]["vram"]["peak_bytes"] > 0
+    path.write_text("name: a\nrun: 'true'\nneeds: {gpu: none}\nmodel: {hf: gpt2}\n")
+    found = run(tmp_path, capsys, path)[1]
+    assert found["vram"]["peak_bytes"] == 0
+    assert found["interval"]["p50"] == found["ram"]["peak_bytes"]
+
+
 def test_the_picture_has_a_bar_for_each_term(tmp_path, capsys, spec):
     _, text = run(tmp_path, capsys, spec, as_json=False)
     for words in ("VRAM  29.1 GB", "optimizer states", "█", "What would lower it", "The largest that fits"):
