@@ -51,6 +51,8 @@ SHAPES = (
     Shape(2, 768, 3072, 8192, 24, 128, 8, 32000),
 )
 """The last one is for checking."""
+LONG = (Shape(1, 4096, 1024, 4096, 16, 64, 4, 32000), Shape(1, 8192, 2048, 8192, 32, 64, 8, 32000))
+"""For eager attention, whose matrices outweigh all else there."""
 
 MODES = (
     Mode("bf16"),
@@ -185,7 +187,7 @@ def config_of(family: str, shape: Shape) -> Any:
         if "drop" in key and isinstance(value, float):
             setattr(config, key, 0.0)
         if key in ("max_position_embeddings", "n_positions", "max_seq_len"):
-            setattr(config, key, 4096)
+            setattr(config, key, max(shape.s, 1024))
     return config
 
 
@@ -248,7 +250,7 @@ def quantities(training: Trace, inference: Trace | None) -> dict[str, float]:
 def measure(family: str, mode: Mode) -> list[tuple[dict[str, float], dict[str, float]]]:
     """Features and quantities of every shape."""
     rows = []
-    for each in SHAPES:
+    for each in (*LONG, *SHAPES) if mode.attention == "eager" else SHAPES:
         shape = fitted_shape(family, each)
         if family == "gpt_bigcode" and mode.attention == "eager":
             continue

@@ -27,6 +27,13 @@ WITH_DROPOUT = frozenset(["gpt2", "opt", "bert", "roberta", "distilbert", "elect
 VISION = frozenset(["vit", "clip_vision_model"])
 ENCODERS = frozenset(["bert", "roberta", "distilbert", "electra", "deberta-v2", "xlm-roberta", "modernbert"])
 
+LEARNED_POSITIONS = {
+    "gpt2": 1024, "opt": 2050, "gpt_neo": 2048, "gpt_bigcode": 8192, "bert": 512, "roberta": 514, "distilbert": 512,
+    "electra": 512, "deberta-v2": 512, "xlm-roberta": 514, "vit": 965,
+}  # fmt: skip
+"""Rows of learned positions; of a vision transformer also those of its patch embedding, 768 pixels each."""
+WITH_BIASES = frozenset([*LEARNED_POSITIONS, "phi", "bloom", "gpt_neox", "starcoder2", "codegen", "gptj", "nemotron"])
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -96,10 +103,18 @@ class Architecture:
         """The same with ``params`` computed where it is not known."""
         if self.params:
             return self
-        norms = self.layers * 4 * self.hidden
         embeddings = self.embedding_params * (1 if self.tied or self.is_vision else 2)
-        total = self.layers * self.block_params + embeddings + norms + sum(part.params for part in self.parts)
+        total = self.layers * self.block_params + embeddings + self._small + sum(part.params for part in self.parts)
         return replace(self, params=total)
+
+    @property
+    def _small(self) -> int:
+        """Norms, biases, learned positions and the dense layer of a masked language model's head, by family."""
+        if self.model_type not in WITH_BIASES:
+            return self.layers * 2 * self.hidden
+        biases = self.layers * (9 * self.hidden + self.ffn)
+        positions = LEARNED_POSITIONS.get(self.model_type, 0) * self.hidden
+        return biases + positions + (self.hidden**2 if self.model_type in ENCODERS else 0)
 
     def adapter_params(self, rank: int, targets: str) -> int:
         """Parameters of low-rank adapters."""

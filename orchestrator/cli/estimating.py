@@ -34,7 +34,9 @@ def estimate_spec(
 ) -> int:  # fmt: skip
     """Print the estimate. Exit code 0; 3 if a GPU or target was named and it does not fit."""
     spec = load_spec(path, params)
-    found = subject(spec, _variant(spec, variant), home.hub, ask_hub=True)
+    name = _variant(spec, variant)
+    assume_gpu = gpu is not None or not (target or _says_no_gpu(spec, name))
+    found = subject(spec, name, home.hub, ask_hub=True, assume_gpu=assume_gpu)
     if found is None:
         raise typer.BadParameter(f"{path} has no model section; add one, such as model: {{hf: microsoft/phi-1_5}}")
     value, fits = _estimated(found, _gpus(gpu), target, named=gpu is not None)
@@ -49,10 +51,15 @@ def _variant(spec: JobSpec, name: str | None) -> str:
         raise typer.BadParameter(str(error.args[0])) from None
 
 
+def _says_no_gpu(spec: JobSpec, variant: str) -> bool:
+    """Whether ``gpu: none`` is written; a spec that says nothing of needs is estimated on a GPU."""
+    return any("gpu" in needs.model_fields_set for needs in (spec.needs, spec.variant(variant).needs))
+
+
 def _gpus(name: str | None) -> list[GpuFacts]:
     table = bundled_gpus()
     if name is None:
-        return [gpu for each in SHOWN_GPUS if (gpu := table.find(each))]
+        return list(table.gpus)
     if found := table.find(name):
         return [found]
     raise typer.BadParameter(f"no GPU {name!r} is known; there are {', '.join(each.name for each in table.gpus)}")
@@ -116,13 +123,20 @@ def _text(value: Found) -> str:
         lines.append(dim(f"  allocated {format_size(vram['allocated_bytes'])}, as torch counts it"))
     ram = value["ram"]
     lines += ["", bold(f"RAM   {format_size(ram['peak_bytes'])}"), *_bars(ram["terms"])]
-    lines += ["", bold("Where it fits"), *map(_fit_line, value["fits"])] if value["fits"] else []
+    lines += ["", bold("Where it fits"), *map(_fit_line, _shown(value))] if value["fits"] else []
     lines += ["", bold("What would lower it"), *map(_lever_line, value["levers"])] if value["levers"] else []
     if largest := value["largest"]:
         words = f"batch of {largest['batch_size']}" if largest["batch_size"] else "no batch at all"
         tokens = f", or {largest['seq_len']} tokens at this batch" if largest["seq_len"] else ""
         lines += ["", f"The largest that fits {largest['on']}: {words}{tokens}."]
     return "\n".join([*lines, *(warned("! ") + plain(note) for note in value["notes"])]).strip()
+
+
+def _shown(value: Found) -> list[Found]:
+    """All fits if few, else those of GPUs that people know, and the one that the largest batch is told for."""
+    fits: list[Found] = value["fits"]
+    named = {*SHOWN_GPUS, (value["largest"] or {}).get("on")}
+    return [fit for fit in fits if len(fits) < len(SHOWN_GPUS) or fit.get("gpu") in named or "target" in fit]
 
 
 def _bars(terms: Mapping[str, int]) -> list[str]:

@@ -31,7 +31,7 @@ def variant_needs(spec: JobSpec, cache: Path) -> dict[str, VariantNeed]:
 
 def _need(spec: JobSpec, variant: str, cache: Path) -> VariantNeed:
     try:
-        found = subject(spec, variant, cache, ask_hub=False)
+        found = subject(spec, variant, cache)
     except UnknownModelError as error:
         return VariantNeed(None, None, "low", (f"memory is not predicted: {error}",))
     assert found is not None
@@ -41,7 +41,7 @@ def _need(spec: JobSpec, variant: str, cache: Path) -> VariantNeed:
 def needs_by_lever(spec: JobSpec, needs: Mapping[str, VariantNeed], cache: Path) -> dict[str, dict[str, VariantNeed]]:
     """``needs`` as they would be after a change of the first variant's model section, by the change in words."""
     first = spec.variants[0].name
-    found = subject(spec, first, cache, ask_hub=False) if first in needs and needs[first].ram else None
+    found = subject(spec, first, cache) if first in needs and needs[first].ram else None
     if found is None:
         return {}
     return {
@@ -53,15 +53,21 @@ def needs_by_lever(spec: JobSpec, needs: Mapping[str, VariantNeed], cache: Path)
     }
 
 
-def subject(spec: JobSpec, variant: str, cache: Path, *, ask_hub: bool) -> Subject | None:
-    """What to estimate of a variant; None without a model section. Raises ModelFileError, UnknownModelError."""
+def subject(
+    spec: JobSpec, variant: str, cache: Path, *, ask_hub: bool = False, assume_gpu: bool = False
+) -> Subject | None:
+    """What to estimate of a variant; None without a model section. Raises ModelFileError, UnknownModelError.
+
+    ``ask_hub`` lets the hub be asked, once: its answer is kept in ``cache``. ``assume_gpu`` takes one GPU where the
+    variant asks for none.
+    """
     resolved = spec.resolved(variant)
     if resolved.model is None:
         return None
     folder = spec.spec_path.parent if spec.spec_path else Path()
     gpu = resolved.need.gpu
     files = _read(resolved.model, folder, cache, ask_hub=ask_hub)
-    return subject_of(resolved.model, files, tables(), gpu.count if gpu else 1, on_gpu=gpu is not None)
+    return subject_of(resolved.model, files, tables(), gpu.count if gpu else 1, on_gpu=gpu is not None or assume_gpu)
 
 
 def tables() -> Tables:

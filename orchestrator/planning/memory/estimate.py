@@ -166,7 +166,8 @@ def _notes(subject: Subject) -> tuple[str, ...]:
             f"from_pretrained makes fp32 of a {host.file_dtype(recipe)} file: {double / 1e9:.1f} GB of host RAM; "
             f"pass dtype={_torch_name(host.file_dtype(recipe))} (torch_dtype before transformers 4.56)"
         )
-    if model.quantization in ("nf4", "nf4-double", "int8") and model.transformers >= 5:
+    bitsandbytes = model.quantization in ("nf4", "nf4-double", "int8") and subject.on_gpu and not subject.cnn
+    if bitsandbytes and model.transformers >= 5:
         notes.append("transformers 5 may keep the 16-bit weights on the GPU until all are quantised: counted in `load`")
     return tuple(notes)
 

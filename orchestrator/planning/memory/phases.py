@@ -13,6 +13,8 @@ IN_HEAD = ("th", "vh")
 
 CHUNKED_LOGIT_BYTES = 4.0
 """Bytes per token and word that a loss in chunks still needs: logits and their gradients in 16 bit."""
+LOGIT_GRADIENT_BYTES = 2.0
+"""Bytes per token and word by which the peak of the loss grows when its backward pass begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ def training_phases(recipe: Recipe) -> Iterator[Phase]:
     """The phases of one step, the second or any later one: optimizer states exist."""
     yield _phase("load", _loading(recipe))
     yield _phase("forward+loss", _forward(recipe))
+    if recipe.amp and recipe.model.gradient_checkpointing and not recipe.adapters:
+        yield _phase("forward+loss", _in_autocast(recipe))
     yield _phase("backward, first block", _backward_begins(recipe))
     yield _phase("backward, last block", _backward_ends(recipe))
     yield _phase("backward, embedding", _embedding(recipe))
@@ -127,6 +131,17 @@ def _forward(recipe: Recipe) -> dict[str, int]:
     }
 
 
+def _in_autocast(recipe: Recipe) -> dict[str, int]:
+    """Before the context of autocast ends: its 16-bit copies of all matrices live, gradients of logits not yet."""
+    terms = _forward(recipe)
+    later = min(round(LOGIT_GRADIENT_BYTES * recipe.sizes().of("tv")), terms["logits"])
+    return {
+        **terms,
+        "logits": terms["logits"] - later,
+        "autocast's copies": 2 * recipe.arch.layers * recipe.arch.block_params,
+    }
+
+
 def _block(recipe: Recipe) -> dict[str, int]:
     """What one block needs in its backward pass beside what it keeps."""
     row, sizes = recipe.row(), recipe.sizes()
@@ -170,8 +185,8 @@ def _backward_ends(recipe: Recipe) -> dict[str, int]:
 
 
 def _embedding(recipe: Recipe) -> dict[str, int]:
-    """The gradient of a tied embedding is made a second time before it is added to the first."""
-    again = recipe.arch.embedding_params * recipe.trained_bytes if recipe.arch.tied and not recipe.adapters else 0
+    """The gradient of a tied embedding comes from both its ends: autograd holds the two and their sum at once."""
+    again = 2 * recipe.arch.embedding_params * recipe.trained_bytes if recipe.arch.tied and not recipe.adapters else 0
     return {
         **_states(recipe),
         "gradients": _gradients(recipe),

@@ -59,6 +59,30 @@ def test_document_001_is_refused_on_16_gb_and_a_way_is_shown(tmp_path, capsys, s
     assert all(lever["peak_bytes"] < 16e9 for lever in found["levers"] if lever["memory"] == "vram")
 
 
+def test_a_place_that_is_no_backend_is_judged_by_its_ram(tmp_path, capsys):
+    path = tmp_path / "serve.yaml"
+    model = "hf: facebook/convnext-base-224, task: infer, precision: fp32"
+    path.write_text(f"name: serve\nrun: 'true'\nmodel: {{{model}, file_size: 1003 MB}}\n")
+    code, found = run(tmp_path, capsys, path, target="railway-free")
+    assert (code, found["vram"]["peak_bytes"]) == (3, 0)
+    assert found["fits"][0]["p_oom"] > 0.99
+    assert {key: found["fits"][0][key] for key in ("target", "capacity_bytes", "verdict")} == {
+        "target": "railway-free", "capacity_bytes": 512_000_000, "verdict": "no"
+    }  # fmt: skip
+    code, _ = run(tmp_path, capsys, path, target="railway-pro")
+    assert code == 0
+
+
+def test_without_needs_a_gpu_is_assumed_and_none_is_taken_at_its_word(tmp_path, capsys):
+    path = tmp_path / "a.yaml"
+    path.write_text("name: a\nrun: 'true'\nmodel: {hf: gpt2}\n")
+    assert run(tmp_path, capsys, path)[1]["vram"]["peak_bytes"] > 0
+    path.write_text("name: a\nrun: 'true'\nneeds: {gpu: none}\nmodel: {hf: gpt2}\n")
+    found = run(tmp_path, capsys, path)[1]
+    assert found["vram"]["peak_bytes"] == 0
+    assert found["interval"]["p50"] == found["ram"]["peak_bytes"]
+
+
 def test_the_picture_has_a_bar_for_each_term(tmp_path, capsys, spec):
     _, text = run(tmp_path, capsys, spec, as_json=False)
     for words in ("VRAM  29.1 GB", "optimizer states", "█", "What would lower it", "The largest that fits"):
@@ -81,7 +105,7 @@ def test_what_does_not_go_together_is_told_with_its_variant(tmp_path):
 
 
 def test_every_lever_is_recomputed(spec):
-    found = subject(load_spec(spec, {}), "amp", spec.parent, ask_hub=False)
+    found = subject(load_spec(spec, {}), "amp", spec.parent)
     before = estimate_memory(found)
     levers = strongest_levers(found, before)
     assert len(levers) == 3
@@ -92,7 +116,7 @@ def test_every_lever_is_recomputed(spec):
 
 @pytest.mark.parametrize("capacity", [24 * 10**9, 80 * 10**9])
 def test_one_more_than_the_largest_does_not_fit(spec, capacity):
-    found = changed(subject(load_spec(spec, {}), "twelve", spec.parent, ask_hub=False), optimizer="adamw-8bit")
+    found = changed(subject(load_spec(spec, {}), "twelve", spec.parent), optimizer="adamw-8bit")
     batch, length = largest_batch(found, capacity), largest_sequence(found, capacity)
     assert batch >= 8
     for fitting, too_much in (
@@ -106,9 +130,7 @@ def test_one_more_than_the_largest_does_not_fit(spec, capacity):
 def test_gpus_are_judged_by_what_they_can_give(spec):
     from orchestrator.catalog.gpus import bundled_gpus
 
-    fits = gpu_fits(
-        estimate_memory(subject(load_spec(spec, {}), "amp", spec.parent, ask_hub=False)), bundled_gpus().gpus
-    )
+    fits = gpu_fits(estimate_memory(subject(load_spec(spec, {}), "amp", spec.parent)), bundled_gpus().gpus)
     capacities = [fit.capacity_bytes for fit in fits]
     chances = [fit.p_oom for fit in fits]
     assert capacities == sorted(capacities)
