@@ -37,7 +37,7 @@ WITH_BIASES = frozenset([*LEARNED_POSITIONS, "phi", "bloom", "gpt_neox", "starco
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One network. ``params`` counts everything, parts too; ``exact`` where it was counted and not computed."""
+    """One network. ``params`` counts everything, parts too."""
 
     model_type: str
     layers: int
@@ -56,7 +56,6 @@ class Architecture:
     dropout: bool = False
     parts: tuple[Architecture, ...] = ()
     name: str = ""
-    exact: bool = False
 
     @property
     def q(self) -> int:
@@ -93,6 +92,13 @@ class Architecture:
     def linear_params(self) -> int:
         """Weights that a quantiser stores in few bits: the matrices of all blocks, of all parts."""
         return self.layers * self.block_params + sum(part.linear_params for part in self.parts)
+
+    @property
+    def active_params(self) -> int:
+        """Weights that a token is multiplied with: of experts the active ones, of embeddings the head."""
+        resting = (self.expert_ffn or self.ffn) * self.experts - self.active_ffn
+        looked_up = 0 if self.tied else self.embedding_params
+        return max(self.params - self.layers * self.matrices * self.hidden * resting - looked_up, 0)
 
     @property
     def is_vision(self) -> bool:
@@ -190,7 +196,6 @@ def _model(row: Row) -> tuple[Architecture, tuple[str, ...]]:
             dtype=row.needed("dtype"),
             dropout=row.text("dropout") == "1",
             name=row.needed("hf"),
-            exact=True,
         ),
         parts,
     )

@@ -13,7 +13,6 @@ from orchestrator.catalog.architecture import ALIASES, Architecture
 BUNDLED_FAMILIES = Path(__file__).with_name("families.csv")
 
 FEATURES = ("th", "tf", "tq", "tkv", "ta", "t", "bass", "w", "tv", "vh")
-QUANTITIES = ("saved", "work", "infer", "loss", "head", "after")
 
 Mode = tuple[str, str, str]
 """Precision (fp32, amp, bf16), attention (sdpa, eager), lora (none, qv, all)."""

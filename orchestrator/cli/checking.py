@@ -15,12 +15,11 @@ from orchestrator.cli.screen import ask, bad, complain, good, plain, say, say_js
 from orchestrator.cli.submitting import files_to_send
 from orchestrator.config import Config
 from orchestrator.home import Home
-from orchestrator.lifecycle.memory_needs import variant_needs
+from orchestrator.lifecycle.memory_needs import predicted_facts
 from orchestrator.lifecycle.planning import gather_offers
 from orchestrator.lifecycle.registry import Backends, backend_names
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.ladder import make_plan
-from orchestrator.planning.outlook import Facts
 from orchestrator.planning.plan import Priority
 from orchestrator.spec.load import SpecError, load_spec
 from orchestrator.spec.starter import starter_spec
@@ -107,11 +106,11 @@ def _fit(home: Home, path: Path) -> dict[str, Any]:
     """Whether the job of a spec would run on this machine, and with which variant."""
     try:
         spec = load_spec(path)
-        needs = variant_needs(spec, home.hub)
+        facts = predicted_facts(spec, home.hub)
     except (SpecError, ModelFileError) as error:
         return {"spec": str(path), "fits": False, "answer": f"not a valid spec: {plain(str(error).splitlines()[0])}"}
     offers = gather_offers(Backends(home, Config(home.config)), ["local"], spec)
-    plan = make_plan(spec, offers, Knowledge(), ANY_BUDGET, Priority.BALANCED, backends=["local"], facts=Facts(needs))
+    plan = make_plan(spec, offers, Knowledge(), ANY_BUDGET, Priority.BALANCED, backends=["local"], facts=facts)
     if plan.ladder:
         first = plan.ladder[0]
         answer = f"yes: {first.variant} on {first.offer}, {first.p_success:.0%} chance"

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,13 +19,12 @@ from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
 from orchestrator.home import Home
 from orchestrator.lifecycle.jobfile import kept_environment
-from orchestrator.lifecycle.learning import calibrated, learned
-from orchestrator.lifecycle.memory_needs import needs_by_lever, variant_needs
-from orchestrator.lifecycle.planning import gather_offers, knowledge_for, weights_for
+from orchestrator.lifecycle.learning import calibrated, learned, reliability
+from orchestrator.lifecycle.memory_needs import needs_by_lever, predicted_facts
+from orchestrator.lifecycle.planning import gather_offers, knowledge_for, recordable, weights_for
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.vault import Vault
 from orchestrator.planning.ladder import make_plan
-from orchestrator.planning.need import VariantNeed
 from orchestrator.planning.outlook import Facts
 from orchestrator.planning.plan import Plan, Priority
 from orchestrator.planning.whatif import what_if
@@ -59,7 +58,7 @@ class Prepared:
     spec: JobSpec
     files: Sequence[SelectedFile]
     digest: str
-    needs: Mapping[str, VariantNeed]
+    predicted: Facts
     plan: Plan
 
 
@@ -68,19 +67,18 @@ def prepare(home: Home, store: Store, wish: Wish) -> Prepared:
     spec = _limited(load_spec(wish.spec, overrides_from(wish.params)), wish.max_runtime)
     files = files_to_send(spec, home)
     digest = f"{spec_digest(spec)[:20]}-{tree_digest(spec.workdir, files)[:20]}"
-    needs = variant_needs(spec, home.hub)
-    return Prepared(spec, files, digest, needs, _planned(home, store, wish, spec, digest, needs))
+    predicted = predicted_facts(spec, home.hub)
+    return Prepared(spec, files, digest, predicted, _planned(home, store, wish, spec, digest, predicted))
 
 
-def _planned(
-    home: Home, store: Store, wish: Wish, spec: JobSpec, digest: str, needs: Mapping[str, VariantNeed]
-) -> Plan:
+def _planned(home: Home, store: Store, wish: Wish, spec: JobSpec, digest: str, predicted: Facts) -> Plan:
     """The plan, and what would change it."""
     config = Config(home.config)
     offers = gather_offers(Backends(home, config), wish.backends, spec)
     knowledge = knowledge_for(store, spec, digest, ())
-    taught = learned(store, needs)
-    known = Facts(calibrated(taught, spec.name, digest, needs))
+    taught = learned(store, predicted.needs)
+    needs = calibrated(taught, spec.name, digest, predicted.needs)
+    known = replace(predicted, needs=needs, reliability=reliability(store))
 
     def again(
         *, budget_micros: int | None = None, priority: Priority | None = None, facts: Facts | None = None
@@ -98,8 +96,10 @@ def _planned(
         )
 
     plan = again()
-    changes = needs_by_lever(spec, needs, home.hub)
-    levers = {words: Facts(calibrated(taught, spec.name, digest, other)) for words, other in changes.items()}
+    changes = needs_by_lever(spec, predicted.needs, home.hub)
+    levers = {
+        words: replace(known, needs=calibrated(taught, spec.name, digest, other)) for words, other in changes.items()
+    }
     return replace(plan, what_if=what_if(plan, again, levers))
 
 
@@ -146,7 +146,7 @@ def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
         "digest": prepared.digest,
         "environment": kept_environment(os.environ),
         "attempts_before": 0,
-        "needs": {name: need.to_json() for name, need in prepared.needs.items()},
+        "predicted": recordable(prepared.predicted),
     }
     job = Job(
         id=job_id,

@@ -31,7 +31,7 @@ from orchestrator.lifecycle.following import copy_logs, log_tail, write_live
 from orchestrator.lifecycle.jobfile import WIND_DOWN_SECONDS
 from orchestrator.lifecycle.journal import Cancelled, Journal, Json, Patience, StepFailed
 from orchestrator.lifecycle.outcome import ExitFacts, Outcome, Verdict, classify
-from orchestrator.lifecycle.planning import recorded_needs
+from orchestrator.lifecycle.planning import recorded_facts
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.settling import settlement
 from orchestrator.lifecycle.uploading import upload_all
@@ -282,7 +282,7 @@ class AttemptRun:
     def _settle(self, verdict: Verdict, held_seconds: float) -> None:
         ending = settlement(
             self._tools.store, self._job, self._spec, self._attempt, verdict, held_seconds, self._now(),
-            predicted=recorded_needs(self._job).get(self._attempt.variant),
+            predicted=recorded_facts(self._job).needs.get(self._attempt.variant),
         )  # fmt: skip
         settle(self._tools.store, self._attempt, ending, self._now())
 

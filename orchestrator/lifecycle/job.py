@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from backends.base import BackendError, Offer
 from backends.failpoints import failpoint
@@ -15,12 +16,11 @@ from backends.units import format_usd
 from orchestrator.clock import stamp
 from orchestrator.config import Config
 from orchestrator.lifecycle.attempt import AttemptRun, Held, Tools
-from orchestrator.lifecycle.learning import calibrated, learned
+from orchestrator.lifecycle.learning import calibrated, learned, reliability
 from orchestrator.lifecycle.outcome import Outcome
-from orchestrator.lifecycle.planning import gather_offers, knowledge_for, recorded_needs, weights_for
+from orchestrator.lifecycle.planning import gather_offers, knowledge_for, recorded_facts, weights_for
 from orchestrator.lifecycle.vault import MissingSecret
 from orchestrator.planning.ladder import make_plan
-from orchestrator.planning.need import VariantNeed
 from orchestrator.planning.outlook import Facts
 from orchestrator.planning.plan import Plan, Priority, Rung
 from orchestrator.records.attempts import OverBudget, open_attempt, spent_micros
@@ -128,14 +128,16 @@ class _JobRun:
             backends=options["backends"],
             attempts_left=self._spec.limits.attempts - made,
             first_rank=len(attempts) + 1,
-            facts=Facts(self._needs()),
+            facts=self._facts(),
             weights=weights_for(Config(self._tools.home.config), Priority(self._job.priority)),
         )
 
-    def _needs(self) -> dict[str, VariantNeed]:
+    def _facts(self) -> Facts:
         """What was predicted at submission, as all runs on record correct it by now."""
-        needs = recorded_needs(self._job)
-        return calibrated(learned(self._tools.store, needs), self._spec.name, self._options["digest"], needs)
+        facts, digest = recorded_facts(self._job), self._options["digest"]
+        taught = learned(self._tools.store, facts.needs)
+        needs = calibrated(taught, self._spec.name, digest, facts.needs)
+        return replace(facts, needs=needs, reliability=reliability(self._tools.store))
 
     def _reserve(self, rung: Rung, attempts: Sequence[Attempt]) -> None:
         number = len(attempts) + 1

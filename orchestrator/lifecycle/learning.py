@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 
 from orchestrator.catalog.gpus import bundled_gpus
+from orchestrator.lifecycle.outcome import Outcome
 from orchestrator.planning.learning import Calibration, Measured, Observed, Subject
 from orchestrator.planning.need import VariantNeed
+from orchestrator.planning.outlook import P_BACKEND, P_BACKEND_UNKNOWN
+from orchestrator.records.attempts import newest_ends
 from orchestrator.records.observations import newest_observations
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Observation
 
 _LOOKED_AT = 1000
-"""Observations that are read for one plan; the calibration takes the newest few hundred with figures of a kind."""
+"""Observations, and ends of attempts, that are read for one plan. The calibration takes the newest few hundred with
+figures of a kind."""
+
+_FAILED_BY_BACKEND = (Outcome.LOST, Outcome.UNREACHABLE, Outcome.NO_CAPACITY)
+_GUESS_WEIGHT = 20
+"""How many attempts the first guess of a backend's reliability counts for."""
 
 
 def learned(store: Store, needs: Mapping[str, VariantNeed]) -> Calibration:
@@ -28,6 +37,17 @@ def calibrated(
     return {
         variant: learned.of(need, Subject(name, variant, config=digest, family=family_of(need)))
         for variant, need in needs.items()
+    }
+
+
+def reliability(store: Store) -> dict[str, float]:
+    """The chance that a backend holds, by those of the newest attempts that it did not fail, around its first guess."""
+    ends: defaultdict[str, list[bool]] = defaultdict(list)
+    for backend, outcome in newest_ends(store, _LOOKED_AT):
+        ends[backend].append(outcome not in _FAILED_BY_BACKEND)
+    return {
+        backend: (sum(held) + _GUESS_WEIGHT * P_BACKEND.get(backend, P_BACKEND_UNKNOWN)) / (len(held) + _GUESS_WEIGHT)
+        for backend, held in ends.items()
     }
 
 

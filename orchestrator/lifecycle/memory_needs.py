@@ -1,4 +1,4 @@
-"""The memory that each variant of a spec takes, by its model section: files are read here, the rest is pure."""
+"""What each variant of a spec takes, by its model section: files are read here, the rest is pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from orchestrator.catalog.architecture import bundled_models
 from orchestrator.catalog.families import bundled_families
 from orchestrator.catalog.model_files import hub_counts, kept_counts, read_config, safetensors_counts
 from orchestrator.catalog.places import bundled_cnns
+from orchestrator.planning.duration import Workload
 from orchestrator.planning.memory.estimate import Subject, estimate_memory
 from orchestrator.planning.memory.levers import changed, in_words, levers_of
 from orchestrator.planning.memory.subject import Files, Tables, UnknownModelError, subject_of
+from orchestrator.planning.memory.work import workload_of
 from orchestrator.planning.need import VariantNeed
+from orchestrator.planning.outlook import Facts
 from orchestrator.spec.model import JobSpec
 from orchestrator.spec.neural import NeuralModel
 
@@ -20,22 +23,23 @@ _ALL = 20
 """More levers than there are."""
 
 
-def variant_needs(spec: JobSpec, cache: Path) -> dict[str, VariantNeed]:
-    """What each variant with a model section takes, by its name; a model that nobody knows leaves a note.
+def predicted_facts(spec: JobSpec, cache: Path) -> Facts:
+    """Need and work of each variant with a model section; a model that nobody knows leaves a note.
 
     ``cache`` is where answers of the hub are kept; it is not asked. Raises ModelFileError.
     """
     named = [variant.name for variant in spec.variants if spec.resolved(variant.name).model]
-    return {name: _need(spec, name, cache) for name in named}
+    found = {name: _predicted(spec, name, cache) for name in named}
+    return Facts({name: need for name, (need, _) in found.items()}, {name: work for name, (_, work) in found.items()})
 
 
-def _need(spec: JobSpec, variant: str, cache: Path) -> VariantNeed:
+def _predicted(spec: JobSpec, variant: str, cache: Path) -> tuple[VariantNeed, Workload]:
     try:
         found = subject(spec, variant, cache)
     except UnknownModelError as error:
-        return VariantNeed(None, None, "low", (f"memory is not predicted: {error}",))
+        return VariantNeed(None, None, "low", (f"memory is not predicted: {error}",)), Workload()
     assert found is not None
-    return estimate_memory(found).as_need()
+    return estimate_memory(found).as_need(), workload_of(found)
 
 
 def needs_by_lever(spec: JobSpec, needs: Mapping[str, VariantNeed], cache: Path) -> dict[str, dict[str, VariantNeed]]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from backends.base import Offer
 from orchestrator.config import Config
 from orchestrator.lifecycle.registry import Backends
+from orchestrator.planning.duration import Workload
 from orchestrator.planning.knowledge import Knowledge, Seen
 from orchestrator.planning.need import VariantNeed
+from orchestrator.planning.outlook import Facts
 from orchestrator.planning.plan import Priority
 from orchestrator.planning.weights import WEIGHTS, Weights
 from orchestrator.records.observations import observations_of
@@ -35,9 +39,21 @@ def knowledge_for(store: Store, spec: JobSpec, digest: str, attempts: Sequence[A
     )
 
 
-def recorded_needs(job: Job) -> dict[str, VariantNeed]:
-    """What the formulas said each variant needs when the job was submitted."""
-    return {name: VariantNeed.from_json(need) for name, need in json.loads(job.options).get("needs", {}).items()}
+def recordable(facts: Facts) -> dict[str, Any]:
+    """What is predicted of each variant as plain JSON, to be kept with the job."""
+    return {
+        "needs": {name: need.to_json() for name, need in facts.needs.items()},
+        "workloads": {name: asdict(workload) for name, workload in facts.workloads.items()},
+    }
+
+
+def recorded_facts(job: Job) -> Facts:
+    """What the formulas said of each variant when the job was submitted."""
+    kept = json.loads(job.options).get("predicted") or {"needs": {}, "workloads": {}}
+    return Facts(
+        {name: VariantNeed.from_json(need) for name, need in kept["needs"].items()},
+        {name: Workload(**workload) for name, workload in kept["workloads"].items()},
+    )
 
 
 def weights_for(config: Config, priority: Priority) -> Weights:

@@ -51,12 +51,6 @@ class Time:
         """The time that suffices with chance ``p``, 0 < p < 1."""
         return self.median * math.exp(self.sigma * _STANDARD.inv_cdf(p))
 
-    def p_within(self, seconds: float) -> float:
-        """The chance that it is over after ``seconds``."""
-        if seconds <= 0 or self.sigma == 0:
-            return float(seconds >= self.median)
-        return _STANDARD.cdf(math.log(seconds / self.median) / self.sigma) if self.median else 1.0
-
 
 _STANDARD = NormalDist()
 

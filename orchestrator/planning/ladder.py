@@ -164,6 +164,7 @@ def _rung(each: Outlook, reserved: Reservation, end: Chances, rank: int, place: 
         needed_micros=each.reserved.micros,
         p_reached=end.attempted,
         p_success=end.succeeds / end.attempted if end.attempted else 0.0,
+        p_oom=end.runs_out / end.attempted if end.attempted else 0.0,
         ram_capacity_bytes=each.candidate.ram_capacity_bytes,
         vram_capacity_bytes=offer.vram_bytes,
         ram_cap_bytes=variant.ram_cap_bytes if offer.shared else None,

@@ -43,7 +43,8 @@ class Code(StrEnum):
 class Rung:
     """One attempt that may be made. Its worst case is reserved before it starts, ``needed_micros`` at the least.
 
-    ``expected_*`` are of an attempt that succeeds; ``p_success`` holds if it is tried, which it is with ``p_reached``.
+    ``expected_*`` are of an attempt that succeeds; ``p_success`` and ``p_oom`` hold if it is tried, which it
+    is with ``p_reached``.
     """
 
     rank: int
@@ -61,6 +62,7 @@ class Rung:
     needed_micros: int
     p_reached: float
     p_success: float
+    p_oom: float
     ram_capacity_bytes: int
     vram_capacity_bytes: int
     ram_cap_bytes: int | None
@@ -84,6 +86,7 @@ class Rung:
             "needed_usd": decimal_usd(self.needed_micros),
             "p_reached": round(self.p_reached, 4),
             "p_success": round(self.p_success, 4),
+            "p_oom": round(self.p_oom, 4),
             "ram_capacity_bytes": self.ram_capacity_bytes,
             "vram_capacity_bytes": self.vram_capacity_bytes,
             "ram_cap_bytes": self.ram_cap_bytes,

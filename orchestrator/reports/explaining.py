@@ -11,6 +11,7 @@ Json = dict[str, Any]
 
 _PREDICTED = (
     "p_success",
+    "p_oom",
     "expected_minutes",
     "expected_usd",
     "worst_case_usd",

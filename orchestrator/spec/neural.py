@@ -195,6 +195,9 @@ class NeuralModel(Part):
     transformers: Annotated[int, whole(4, 5), WithJsonSchema({"enum": [4, 5]})] = Field(
         5, description="Major version: 4 loads fp32 by default, 5 what the file holds."
     )
+    steps: Annotated[int, *_counted(1_000_000_000)] | None = Field(
+        None, description="Steps of the whole run, or forward passes of inference, from which its time is computed."
+    )
     workers: Annotated[int, *_from_zero(256)] = Field(0, description="Worker processes of the data loader.")
     dataset_examples: Annotated[int, *_from_zero(1_000_000_000)] = Field(
         0, description="Tokenised examples held in RAM, each of seq_len tokens."

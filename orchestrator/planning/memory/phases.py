@@ -9,7 +9,6 @@ from orchestrator.catalog.families import FEATURES
 from orchestrator.planning.memory.recipe import Recipe
 
 MOVING = tuple(name for name in FEATURES if name != "w")
-IN_HEAD = ("th", "vh")
 
 CHUNKED_LOGIT_BYTES = 4.0
 """Bytes per token and word that a loss in chunks still needs: logits and their gradients in 16 bit."""

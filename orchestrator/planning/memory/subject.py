@@ -49,7 +49,7 @@ def subject_of(model: NeuralModel, files: Files, tables: Tables, gpus: int = 1, 
         return Subject(Recipe(model, arch, tables.families, gpus), cnn, on_gpu)
     arch, known = _architecture(model, files, tables)
     if files.counts:
-        arch = replace(arch, params=sum(files.counts.values()), exact=True)
+        arch = replace(arch, params=sum(files.counts.values()))
     return Subject(Recipe(model, arch, tables.families, gpus), None, on_gpu, known)
 
 
@@ -61,7 +61,10 @@ def _cnn(model: NeuralModel, tables: Tables) -> Cnn | None:
 def _architecture(model: NeuralModel, files: Files, tables: Tables) -> tuple[Architecture, bool]:
     """The architecture, and whether its shape is known."""
     if files.config is not None:
-        return from_config(files.config), True
+        try:
+            return from_config(files.config), True
+        except ValueError as error:
+            raise UnknownModelError(str(error)) from None
     if model.arch:
         return _written(model.arch, model.params), True
     found = tables.models.find(model.hf) if model.hf else None

@@ -2,12 +2,13 @@
 
 import pytest
 
-from orchestrator.lifecycle.learning import calibrated, learned, observed
+from orchestrator.lifecycle.learning import calibrated, learned, observed, reliability
 from orchestrator.planning.need import MemoryNeed, VariantNeed
+from orchestrator.records.jobs import add_job
 from orchestrator.records.observations import add_observations
 from orchestrator.records.sharing import identified
 from orchestrator.records.store import Store
-from orchestrator.records.tables import Observation
+from orchestrator.records.tables import Attempt, Job, Observation
 
 GB = 10**9
 NEED = VariantNeed(MemoryNeed(10 * GB, 0.06, "llama"), MemoryNeed(4 * GB, 0.15, "llama"), "high")
@@ -58,3 +59,30 @@ def test_an_oom_is_felt_by_the_next_plan(tmp_path):
     found = taught_need(store)["full"]
     assert found.vram is not None
     assert found.vram.p_oom(16 * GB) == 1.0
+
+
+def test_a_backend_is_as_reliable_as_it_was(tmp_path):
+    store = Store(tmp_path / "journal.sqlite")
+    job = Job(id="a", name="a", budget_micros=0, priority="cost", spec="{}", options="{}", created_at="")
+    add_job(store, job, "submitted")
+    ends = [("pod", "succeeded"), ("pod", "oom_gpu"), ("pod", "lost"), ("vast", "no_capacity"), ("new", None)]
+    with store.write() as session:
+        for number, (backend, outcome) in enumerate(ends, 1):
+            session.add(
+                Attempt(
+                    job_id="a",
+                    number=number,
+                    key=f"a-a{number}",
+                    rank=1,
+                    backend=backend,
+                    offer="x",
+                    variant="full",
+                    micros_per_hour=0,
+                    allowed_seconds=1.0,
+                    reserved_micros=0,
+                    started_at="",
+                    outcome=outcome,
+                )
+            )
+    found = reliability(store)
+    assert found == {"pod": pytest.approx((2 + 20 * 0.97) / 23), "vast": pytest.approx(20 * 0.94 / 21)}

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.cli.estimating import estimate_spec
 from orchestrator.home import Home
-from orchestrator.lifecycle.memory_needs import subject, variant_needs
+from orchestrator.lifecycle.memory_needs import predicted_facts, subject
 from orchestrator.planning.memory.capacity import gpu_fits
 from orchestrator.planning.memory.estimate import estimate_memory
 from orchestrator.planning.memory.levers import changed, largest_batch, largest_sequence, strongest_levers
@@ -90,7 +90,7 @@ def test_the_picture_has_a_bar_for_each_term(tmp_path, capsys, spec):
 
 
 def test_needs_of_each_variant_for_the_planner(spec):
-    needs = variant_needs(load_spec(spec, {}), spec.parent)
+    needs = predicted_facts(load_spec(spec, {}), spec.parent).needs
     assert list(needs) == ["amp", "twelve", "small"]
     assert needs["amp"].vram.median_bytes > needs["twelve"].vram.median_bytes > needs["small"].vram.median_bytes
     assert needs["amp"].confidence == "high"

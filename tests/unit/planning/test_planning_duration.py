@@ -100,9 +100,3 @@ def test_a_sum_has_the_mean_of_its_parts(parts: list[Time]) -> None:
     total = together(parts)
     assert total.mean == pytest.approx(sum(part.mean for part in parts))
     assert total.sigma <= max(part.sigma for part in parts) + 1e-9
-
-
-@given(times, st.floats(0.01, 0.99))
-def test_quantiles_are_the_inverse_of_chances(time: Time, p: float) -> None:
-    if time.sigma > 0.01:
-        assert time.p_within(time.quantile(p)) == pytest.approx(p, abs=1e-6)
