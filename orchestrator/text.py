@@ -6,7 +6,7 @@ import codecs
 import io
 import re
 
-# As ECMA-48 builds them: CSI (colours, cursor), OSC (titles, links), with intermediates (character sets), two characters.
+# As ECMA-48 builds them: CSI (colours, cursor), OSC (titles, links), with intermediates (character sets), short ones.
 _ESCAPE = re.compile(
     r"\x1b(?:\[[0-?]{0,32}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)|[ -/]{1,4}[0-~]|[0-OQ-WYZ\\`-~])"
 )

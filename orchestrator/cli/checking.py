@@ -21,8 +21,8 @@ from orchestrator.lifecycle.registry import Backends, backend_names
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.ladder import make_plan
 from orchestrator.planning.plan import Priority
-from orchestrator.spec.load import SpecError, load_spec
-from orchestrator.spec.starter import starter_spec
+from orchestrator.spec.load import SpecError, load_spec, parse_spec
+from orchestrator.spec.starter import job_name, starter_spec
 
 ANY_BUDGET = parse_usd("1000000")
 """``doctor`` asks what fits on this machine, not what its hours cost."""
@@ -43,16 +43,21 @@ def validate_spec(path: Path, params: tuple[str, ...], *, as_json: bool) -> int:
 
 
 def write_starter(path: Path, run: str | None, gpu: str | None) -> int:
-    """Write a commented spec; an existing file is never replaced."""
+    """Write a commented spec; an existing file is never replaced, and nothing is written that is not valid."""
     if path.exists():
         complain(f"{path} exists and was left as it is. Name another file: gpujob init other.yaml")
         return 2
     if run is None:
         run = _guessed_run(path.parent)
-    name = "".join(c if c.isalnum() else "-" for c in path.absolute().stem.lower()).strip("-")[:40] or "job"
     has_requirements = (path.parent / "requirements.txt").is_file()
     setup = "pip install -r requirements.txt" if has_requirements else None
-    path.write_text(starter_spec(name, run, gpu, setup), encoding="utf-8")
+    text = starter_spec(job_name(path.absolute().stem), run, gpu, setup)
+    try:
+        parse_spec(text, path)
+    except SpecError as error:
+        complain(f"{path} was not written: " + "; ".join(problem.message for problem in error.problems))
+        return 2
+    path.write_text(text, encoding="utf-8")
     say(f"{path} written. Look through it, then: gpujob submit {path} --budget 1")
     return 0
 

@@ -9,21 +9,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backends.units import decimal_usd, format_duration, format_size
-from orchestrator.cli.logs import last_lines, last_lines_of
 from orchestrator.cli.plans import usd
-from orchestrator.cli.screen import StatusLine, ask, bad, bar, bold, dim, good, is_terminal, plain, say, warned
+from orchestrator.cli.screen import (
+    StatusLine,
+    ask,
+    bad,
+    bar,
+    bold,
+    dim,
+    good,
+    is_terminal,
+    one_line,
+    plain,
+    say,
+    warned,
+    wrapped,
+)
+from orchestrator.cli.showing import new_evidence, short_end
+from orchestrator.cli.tails import last_lines
+from orchestrator.cli.waker import Waker
 from orchestrator.home import Home
-from orchestrator.lifecycle.waking import ensure_worker, worker_runs
 from orchestrator.records.reading import Reader, Row
 from orchestrator.records.states import JobState
 
 LOOK_SECONDS = 0.1
-WAKE_SECONDS = 2.0
-"""How often the watcher makes sure that a worker is alive to carry the job."""
-
-WAKES_BEFORE_WORD = 4
-"""After so many in vain, the watcher says what the last worker said."""
-
 EXIT_CODES = {JobState.SUCCEEDED: 0, JobState.FAILED: 1, JobState.CANCELLED: 130}
 
 
@@ -38,12 +47,11 @@ class Follower:
     _attempt: int = 0
     _tries: dict[int, str] = field(default_factory=dict)
     _ram_mark: int = -1
-    _wakes: int = 0
     _line: StatusLine = field(default_factory=StatusLine)
 
     def to_the_end(self) -> int:
         """Show everything until the job is over; its exit code. Raises KeyboardInterrupt when interrupted."""
-        woken = time.monotonic()
+        waker = Waker(self.home)
         while True:
             state = JobState(self.reader.job(self.job)["state"])
             self._show_news()
@@ -52,23 +60,10 @@ class Follower:
                 self._show_end()
                 return EXIT_CODES[state]
             self._show_memory()
-            if time.monotonic() - woken > WAKE_SECONDS:
-                self._wake()
-                woken = time.monotonic()
+            if words := waker.look():
+                self._line.clear()
+                say(words)
             time.sleep(LOOK_SECONDS)
-
-    def _wake(self) -> None:
-        """Make sure of a worker; where none stays alive, pass on why."""
-        if worker_runs(self.home):
-            self._wakes = 0
-            return
-        self._wakes += 1
-        ensure_worker(self.home)
-        if self._wakes == WAKES_BEFORE_WORD:
-            self._line.clear()
-            said = last_lines_of(self.home.worker_log, 3) or ["it said nothing"]
-            say(f"  {warned('!')} no worker stays alive to carry the job; the last one said:")
-            say("\n".join(dim(f"      {line}") for line in said))
 
     def pause(self) -> None:
         """Clear the changing line, so that a question can be asked."""
@@ -91,14 +86,17 @@ class Follower:
             self._attempt, self._ram_mark = event["data"]["attempt"], -1
             head = text.partition(" (")[0]
             say(f"\n{bold(head[0].upper() + head[1:])}")
-            say(dim(f"  {plain(event['data']['why'])}"))
+            say(dim(wrapped(event["data"]["why"], 2)))
         elif kind == "outcome":
-            succeeded = event["data"]["outcome"] == "succeeded"
-            say(f"  {good('✓') if succeeded else bad('✗')} {bold(event['data']['outcome'])}: {text.partition(': ')[2]}")
-            for line in event["data"]["evidence"]:
-                say(dim(f"      {plain(line)}"))
+            self._show_outcome(event["data"]["outcome"], text.partition(": ")[2], event["data"]["evidence"])
         else:
-            say(f"  {warned('!')} {text}")
+            say(f"  {warned('!')} {wrapped(text, 4).lstrip()}")
+
+    def _show_outcome(self, outcome: str, summary: str, evidence: list[str]) -> None:
+        mark = good("✓") if outcome == "succeeded" else bad("✗")
+        say(f"  {mark} {bold(outcome)}: {wrapped(summary, 6).lstrip()}")
+        for line in new_evidence(outcome, summary, evidence):
+            say(dim(wrapped(line, 6)))
 
     def _show_steps(self, number: int) -> None:
         ids = [attempt["id"] for attempt in self.reader.attempts(self.job) if attempt["number"] == number]
@@ -118,7 +116,8 @@ class Follower:
         if row["state"] == "done":
             say(f"    {good('·')} {name:<10}{took:>8}{again}{self._peak() if name == 'execute' else ''}")
         else:
-            say(f"    {warned('!')} {name:<10}{took:>8}{again}  {plain(row['error'] or '')}: {row['action']}")
+            say(f"    {warned('!')} {name:<10}{took:>8}{again}")
+            say(wrapped(f"{row['error'] or ''}: {row['action']}", 6))
 
     def _peak(self) -> str:
         """The RAM that the run used at most, against its cap."""
@@ -161,7 +160,7 @@ class Follower:
         attempts = self.reader.attempts(self.job)
         spent = sum(attempt["cost_micros"] for attempt in attempts)
         mark = good("✓") if row["state"] == "succeeded" else bad("✗")
-        say(f"\n{mark} {bold(self.job)} {plain(row['summary'])}")
+        say(f"\n{mark} {bold(self.job)} {wrapped(short_end(row['summary'], attempts), 2).lstrip()}")
         say(f"  cost: {usd(decimal_usd(spent))} of {usd(decimal_usd(row['budget_micros']))}{self._split(attempts)}")
         if row["state"] == "succeeded":
             self._show_results(attempts[-1])
@@ -183,7 +182,7 @@ class Follower:
             return
         say(f"  results: {len(files)} file{'s' * (len(files) != 1)} in {folder}")
         for path in files[:10]:
-            say(dim(f"      {plain(str(path.relative_to(folder)))}  {format_size(path.stat().st_size)}"))
+            say(dim(f"      {one_line(str(path.relative_to(folder)))}  {format_size(path.stat().st_size)}"))
         say(f"  copy them here: gpujob results {self.job} .")
 
     def _show_last_words(self, attempts: list[Row]) -> None:
@@ -195,8 +194,10 @@ class Follower:
 
 def wait_quietly(home: Home, reader: Reader, job: str) -> int:
     """Wait for the job's end without showing anything; its exit code."""
+    waker = Waker(home)
     while not (state := JobState(reader.job(job)["state"])).final:
-        ensure_worker(home)
+        if words := waker.look():
+            print(words, file=sys.stderr, flush=True)
         time.sleep(LOOK_SECONDS)
     return EXIT_CODES[state]
 

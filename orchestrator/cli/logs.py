@@ -1,73 +1,66 @@
-"""A job's output: whole, its last lines, or as it comes."""
+"""``gpujob logs``: a job's output, whole or as it comes."""
 
 from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.cli.failing import BAD_INPUT
-from orchestrator.cli.screen import complain, plain, say
+from orchestrator.cli.screen import plain, say
+from orchestrator.cli.tails import NAMES
+from orchestrator.cli.waker import Waker
 from orchestrator.home import Home
 from orchestrator.records.reading import Reader
 from orchestrator.records.states import JobState
+from orchestrator.text import TerminalText
 
-NAMES = ("setup.log", "stdout.log", "stderr.log")
-TAIL_BYTES = 64 * 1024
-
-
-def last_lines(folder: Path, count: int) -> list[str]:
-    """The last lines that the run wrote, errors after output."""
-    return [line for name in NAMES for line in last_lines_of(folder / name, count)][-count:]
-
-
-def last_lines_of(path: Path, count: int) -> list[str]:
-    """The last lines of one file that are not empty, safe to show."""
-    return [plain(line) for line in _tail(path).splitlines() if line.strip()][-count:]
+LOOK_SECONDS = 0.2
 
 
 def show_logs(home: Home, reader: Reader, job: str, attempt: int | None, *, follow: bool) -> int:
-    """Print what an attempt (the last one, if not named) wrote; with ``follow``, go on until the job is over."""
-    if attempt is not None and attempt not in (numbers := _numbers(reader, job)):
-        complain(f"{job} has no attempt {attempt}; it has {', '.join(map(str, numbers)) or 'none yet'}")
-        return BAD_INPUT
-    shown: dict[Path, int] = {}
+    """Print what an attempt (the last one, if not named) wrote; with ``follow``, go on until the job is over.
+
+    Raises UnknownAttempt.
+    """
+    shown: dict[Path, _Log] = {}
+    waker = Waker(home)
     while True:
         final = JobState(reader.job(job)["state"]).final
-        for number in [attempt] if attempt else _numbers(reader, job)[-1:]:
-            for name in NAMES:
-                _print_new(home.attempt(job, number) / name, shown)
-        if final or not follow:
-            return 0 if shown else _nothing(job, final=final)
-        time.sleep(0.2)
+        over = final or not follow
+        for number in reader.numbers(job, attempt)[-1:]:
+            for path in (home.attempt(job, number) / name for name in NAMES):
+                shown.setdefault(path, _Log(path)).show_new(last=over)
+        if over:
+            return 0 if any(log.seen for log in shown.values()) else _nothing(job, final=final)
+        if words := waker.look():
+            print(words, file=sys.stderr, flush=True)
+        time.sleep(LOOK_SECONDS)
 
 
-def _numbers(reader: Reader, job: str) -> list[int]:
-    return [row["number"] for row in reader.attempts(job)]
+@dataclass
+class _Log:
+    """One file and how much of it was printed."""
 
+    path: Path
+    seen: int = 0
+    _text: TerminalText = field(default_factory=TerminalText)
 
-def _print_new(path: Path, shown: dict[Path, int]) -> None:
-    try:
-        with path.open("rb") as file:
-            file.seek(shown.get(path, 0))
-            while data := file.read(1 << 20):
-                sys.stdout.write(plain(data.decode("utf-8", errors="replace").replace("\r", "\n")))
-            shown[path] = file.tell()
+    def show_new(self, *, last: bool) -> None:
+        """Print what was written since; with ``last``, also what seems to be cut in the middle of a character."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.seen)
+                while data := file.read(1 << 20):
+                    sys.stdout.write(plain(self._text(data)))
+                self.seen = file.tell()
+        except FileNotFoundError:
+            return
+        if last:
+            sys.stdout.write(plain(self._text(b"", last=True)))
         sys.stdout.flush()
-    except FileNotFoundError:
-        return
 
 
 def _nothing(job: str, *, final: bool) -> int:
     say(f"{job} has written nothing{'' if final else ' yet'}.")
     return 0
-
-
-def _tail(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
-            return file.read().decode("utf-8", errors="replace").replace("\r", "\n")
-    except FileNotFoundError:
-        return ""

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from collections import Counter
 from typing import Any
 
 from backends.units import format_duration, format_usd, parse_usd
-from orchestrator.cli.screen import bold, dim, table
+from orchestrator.cli.screen import bold, dim, table, wrapped
 
 
 def plan_text(plan: dict[str, Any]) -> str:
     """The ladder, its sums, and what was rejected with the number that decides."""
     parts = []
     if plan["ladder"]:
-        parts += [bold("Plan") + f"  within {usd(plan['budget_usd'])}", _ladder(plan), _sums(plan)]
+        parts.append("\n".join([bold("Plan") + f"  within {usd(plan['budget_usd'])}", _ladder(plan), _sums(plan)]))
     if plan["rejected"]:
-        parts += ["", bold("Not on the ladder"), _rejected(plan)]
-    if plan.get("what_if"):
-        parts += ["", bold("What would change it"), *(f"  {each}" for each in plan["what_if"])]
-    return "\n".join(parts)
+        parts.append(f"{bold('Not on the ladder')}\n{_rejected(plan)}")
+    if what_if := plan.get("what_if"):
+        parts.append("\n".join([bold("What would change it"), *(wrapped(each, 2, 3) for each in what_if)]))
+    return "\n\n".join(parts)
 
 
 def usd(decimal: str) -> str:
@@ -46,14 +44,8 @@ def _ladder(plan: dict[str, Any]) -> str:
     ]
     headers = ("#", "variant", "where", "chance", "time", "cost", "at worst")
     head, *lines = table(headers, rows, right={"#", *headers[3:]}, indent=2).splitlines()
-    reasons = ["; ".join(rung["reasons"]) for rung in plan["ladder"]]
-    return "\n".join([head, *(f"{line}\n{_under(why)}" for line, why in zip(lines, reasons, strict=True))])
-
-
-def _under(text: str) -> str:
-    """A reason below its row, as wide as the terminal allows."""
-    width = max(60, min(110, shutil.get_terminal_size().columns)) - 5
-    return "\n".join(dim(f"     {line}") for line in textwrap.wrap(text, width))
+    reasons = [dim(wrapped("; ".join(rung["reasons"]), 5)) for rung in plan["ladder"]]
+    return "\n".join([head, *(f"{line}\n{why}" for line, why in zip(lines, reasons, strict=True))])
 
 
 def _sums(plan: dict[str, Any]) -> str:
@@ -64,8 +56,7 @@ def _sums(plan: dict[str, Any]) -> str:
 
 
 def _rejected(plan: dict[str, Any]) -> str:
-    counted = Counter((r["variant"], f"{r['backend']} {r['offer']}", r["reason"]) for r in plan["rejected"])
-    rows = [key for key, _ in counted.most_common(_MOST_REJECTED)]
-    more = len(counted) - len(rows)
-    rest = [dim(f"  and {more:,} more: --json has them all")] if more else []
-    return "\n".join([table(("variant", "where", "why not"), rows, indent=2), *rest])
+    counted = Counter(f"{r['variant']} on {r['backend']} {r['offer']}: {r['reason']}" for r in plan["rejected"])
+    lines = [wrapped(text, 2, 3) for text, _ in counted.most_common(_MOST_REJECTED)]
+    more = len(counted) - len(lines)
+    return "\n".join([*lines, *([dim(f"  and {more:,} more: --json has them all")] if more else [])])

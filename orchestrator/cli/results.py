@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.units import format_size
-from orchestrator.cli.screen import complain, plain, say, say_json, table
+from orchestrator.cli.screen import complain, one_line, say, say_json, table
 from orchestrator.home import Home
 from orchestrator.records.reading import Reader
 
@@ -16,7 +16,7 @@ from orchestrator.records.reading import Reader
 def give_results(
     home: Home, reader: Reader, job: str, dest: Path | None, attempt: int | None, *, force: bool, as_json: bool
 ) -> int:
-    """List the results of an attempt (the last that has any), or copy them into ``dest``."""
+    """List the results of an attempt (the last that has any), or copy them into ``dest``. Raises UnknownAttempt."""
     folder = _folder(home, reader, job, attempt)
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
     if folder is None or not files:
@@ -36,8 +36,7 @@ def give_results(
 
 
 def _folder(home: Home, reader: Reader, job: str, attempt: int | None) -> Path | None:
-    numbers = [attempt] if attempt else [row["number"] for row in reversed(reader.attempts(job))]
-    for number in numbers:
+    for number in reversed(reader.numbers(job, attempt)):
         folder = home.fetched(job, number)
         if folder.is_dir() and any(path.is_file() for path in folder.rglob("*")):
             return folder
@@ -47,14 +46,25 @@ def _folder(home: Home, reader: Reader, job: str, attempt: int | None) -> Path |
 def _copy(folder: Path, files: list[Path], dest: Path, *, force: bool) -> int:
     """Copy, refusing to replace a file that differs unless forced; nothing is copied if anything is refused."""
     targets = {path: dest / path.relative_to(folder) for path in files}
+    if kept := next(filter(None, map(_in_the_way, targets.values())), None):
+        found, wanted = ("folder", "file") if kept.is_dir() else ("file", "folder")
+        complain(f"{one_line(str(kept))} is a {found} where a {wanted} would go; nothing was copied. Move it away.")
+        return 2
     differing = [to for path, to in targets.items() if to.exists() and not filecmp.cmp(path, to, shallow=False)]
     if differing and not force:
-        complain(f"{plain(str(differing[0]))} exists and differs; nothing was copied. --force replaces it.")
+        complain(f"{one_line(str(differing[0]))} exists and differs; nothing was copied. --force replaces it.")
         return 2
     for path, to in targets.items():
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, to)
     return 0
+
+
+def _in_the_way(target: Path) -> Path | None:
+    """What not even ``--force`` replaces: a folder where the file would go, or a file where its folder would."""
+    if target.is_dir():
+        return target
+    return next((folder for folder in target.parents if folder.exists() and not folder.is_dir()), None)
 
 
 def _entry(folder: Path, path: Path, dest: Path | None) -> dict[str, Any]:

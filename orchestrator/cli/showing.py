@@ -7,7 +7,7 @@ from typing import Any
 
 from backends.units import format_duration, format_size
 from orchestrator.cli.plans import plan_text, usd
-from orchestrator.cli.screen import bad, bold, dim, good, plain, table, warned
+from orchestrator.cli.screen import bad, bold, dim, good, table, warned, wrapped
 from orchestrator.clock import moment
 
 
@@ -21,23 +21,26 @@ def list_text(jobs: list[dict[str, Any]]) -> str:
             _took(job),
             f"{usd(job['spent_usd'])} of {usd(job['budget_usd'])}",
             " ".join(filter(None, (job["variant"], f"on {job['place']}" if job["place"] else ""))),
-            job["summary"],
+            job["waiting"] or job["summary"],
         )
         for job in jobs
     ]
-    return table(("job", "state", "submitted", "took", "spent", "last attempt", "how it ended"), rows)
+    headers = ("job", "state", "submitted", "took", "spent", "last attempt", "how it ended")
+    return table(headers, rows, spare=("last attempt", "spent"))
 
 
 def detail_text(job: dict[str, Any]) -> str:
-    """``gpujob show``: the plan, then every attempt with its steps, outcome, evidence and money."""
+    """``gpujob show``: the plan, then every attempt with its steps, outcome, evidence and money; nothing is cut."""
     lines = [
-        f"{bold(job['id'])}  {_state(job['state'])}  {plain(job['summary'])}",
+        f"{bold(job['id'])}  {_state(job['state'])}",
+        *_paragraphs(2, short_end(job["summary"], job["attempts"])),
         f"  spent {usd(job['spent_usd'])} of {usd(job['budget_usd'])}"
         + (f", {usd(job['reserved_usd'])} reserved" if job["reserved_usd"] != "0.00" else "")
         + f"; priority {job['priority']}; submitted {job['created_at'][:19].replace('T', ' ')} UTC",
+        *_notes(job, None),
     ]
     for attempt in job["attempts"]:
-        lines += ["", *_attempt_lines(attempt)]
+        lines += ["", *_attempt_lines(attempt, _notes(job, attempt["number"]))]
     if job["plan"]:
         title = "The newest plan" if job["attempts"] else "The plan"
         lines += ["", dim(f"{title}:"), plan_text(job["plan"])]
@@ -48,13 +51,12 @@ def explained_text(attempts: list[dict[str, Any]]) -> str:
     """``gpujob show --explain``: predicted against actual, attempt by attempt."""
     lines = []
     for each in attempts:
-        lines += [f"{bold(str(each['attempt']))}  {each['variant']} on {each['backend']} {each['offer']}", _why(each)]
+        lines += [
+            f"{bold(str(each['attempt']))}  {each['variant']} on {each['backend']} {each['offer']}",
+            dim(wrapped(each["why"], 3)),
+        ]
         lines.append(table(("", "predicted", "actual"), _figures(each), right={"predicted", "actual"}, indent=3))
     return "\n".join(lines) or "No attempt was made."
-
-
-def _why(attempt: dict[str, Any]) -> str:
-    return dim(f"   {attempt['why']}")
 
 
 def _figures(attempt: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -73,6 +75,20 @@ def _figures(attempt: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("cost", f"{usd(predicted['expected_usd'])}, at worst {usd(predicted['worst_case_usd'])}", usd(actual["usd"])),
         *peaks,
     ]
+
+
+def new_evidence(outcome: str, summary: str, evidence: list[str]) -> list[str]:
+    """The evidence that the summary does not say already. A success needs none."""
+    return [line for line in evidence if outcome != "succeeded" and line.lower() not in summary.lower()]
+
+
+def short_end(summary: str, attempts: list[dict[str, Any]]) -> str:
+    """How a job ended, where its last attempt's own words are shown too: they are not said twice."""
+    last = attempts[-1] if attempts else None
+    if last is None or not last["summary"] or not summary.endswith(last["summary"]):
+        return summary
+    number, how = last["number"], _exit(last) or last["outcome"].replace("_", " ")
+    return f"failed in attempt {number}: {how}"
 
 
 def report_text(report: dict[str, Any]) -> str:
@@ -97,11 +113,11 @@ def report_text(report: dict[str, Any]) -> str:
         "succeeded",
         "machine time",
         "cost",
-        "on success",
-        "on failed attempts",
+        "success",
+        "failed",
         "idle",
     )
-    text = table(headers, rows, right=headers[1:])
+    text = table(headers, rows, right=headers[1:], spare=("succeeded", "machine time"))
     if report["lines_left_out"]:
         text += (
             f"\n({report['lines_left_out']} smaller lines are left out; --limit shows more. The total has them all.)"
@@ -109,24 +125,33 @@ def report_text(report: dict[str, Any]) -> str:
     return text
 
 
-def _attempt_lines(attempt: dict[str, Any]) -> list[str]:
+def _attempt_lines(attempt: dict[str, Any], notes: list[str]) -> list[str]:
     where = f"{attempt['backend']} {attempt['offer']}" + (f" ({attempt['gpu']})" if attempt["gpu"] else "")
-    outcome = attempt["outcome"] or "under way"
-    styled = good(outcome) if outcome == "succeeded" else outcome if attempt["outcome"] is None else bad(outcome)
-    lines = [
+    outcome, summary = attempt["outcome"], attempt["summary"]
+    styled = (good if outcome == "succeeded" else bad)(outcome) if outcome else "under way"
+    return [
         f"{bold('Attempt')} {attempt['number']}: {attempt['variant']} on {where}  {styled}",
-        f"  {plain(attempt['summary'])}" if attempt["summary"] else "",
-        *(dim(f"    {plain(line)}") for line in attempt["evidence"]),
+        *_paragraphs(2, summary),
+        *map(dim, _paragraphs(4, *new_evidence(outcome, summary, attempt["evidence"]))),
+        *notes,
         "  " + _facts(attempt),
-        *(f"    {line}" for step in attempt["steps"] for line in _step_lines(step)),
+        *(line for step in attempt["steps"] for each in step["tries"] for line in _try_lines(step["name"], each)),
     ]
-    return [line for line in lines if line]
+
+
+def _notes(job: dict[str, Any], attempt: int | None) -> list[str]:
+    """What was told while that attempt was under way, or while none was."""
+    texts = (f"! {note['at'][11:19]} {note['text']}" for note in job["notes"] if note["attempt"] == attempt)
+    return [warned(line) for line in _paragraphs(2, *texts)]
+
+
+def _paragraphs(indent: int, *texts: str) -> list[str]:
+    return [wrapped(text, indent, 2) for text in texts if text]
 
 
 def _facts(attempt: dict[str, Any]) -> str:
     facts = [
-        f"exit code {attempt['exit_code']}" if attempt["exit_code"] is not None else "",
-        f"signal {attempt['signal']}" if attempt["signal"] is not None else "",
+        _exit(attempt),
         f"peak RAM {format_size(attempt['peak_ram_bytes'])}" if attempt["peak_ram_bytes"] else "",
         f"cap {format_size(attempt['ram_cap_bytes'])}" if attempt["ram_cap_bytes"] else "",
         f"peak VRAM {format_size(attempt['peak_vram_bytes'])}" if attempt["peak_vram_bytes"] else "",
@@ -135,13 +160,16 @@ def _facts(attempt: dict[str, Any]) -> str:
     return ", ".join(fact for fact in facts if fact)
 
 
-def _step_lines(step: dict[str, Any]) -> list[str]:
-    return [
-        f"{step['name']:<10}{t['state']:<12}{t['started_at'][11:19]}  "
-        f"{format_duration(t['seconds']) if t['seconds'] is not None else '':>10}"
-        + (f"  {plain(t['error'])}: {t['action']}" if t["error"] else "")
-        for t in step["tries"]
-    ]
+def _exit(attempt: dict[str, Any]) -> str:
+    """How the command ended, by number."""
+    named = {"exit code": attempt["exit_code"], "signal": attempt["signal"]}
+    return ", ".join(f"{name} {number}" for name, number in named.items() if number is not None)
+
+
+def _try_lines(name: str, row: dict[str, Any]) -> list[str]:
+    took = format_duration(row["seconds"]) if row["seconds"] is not None else ""
+    line = f"    {name:<10}{row['state']:<12}{row['started_at'][11:19]}  {took:>10}".rstrip()
+    return [line, *_paragraphs(6, f"{row['error']}: {row['action']}" if row["error"] else "")]
 
 
 def _state(state: str) -> str:

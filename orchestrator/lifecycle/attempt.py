@@ -202,8 +202,10 @@ class AttemptRun:
     # fetch
 
     def _fetch_or_hold(self) -> list[str]:
-        """Fetch; the declared results that were not there. Where that fails for good, results wait on a machine that
-        costs nothing; a paid one is asked again until the reservation is used up.
+        """Fetch; the declared results that were not there.
+
+        Where that fails for good, results wait on a machine that costs nothing; a paid one is asked again until the
+        reservation is used up.
         """
         while True:
             try:

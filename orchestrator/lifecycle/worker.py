@@ -176,7 +176,7 @@ def carry(tools: Tools, job: str) -> None:
         log.info("%s: %s", job, stale)
     except JournalError:
         raise
-    except Exception:
+    except Exception:  # the last line of defence of a thread that many jobs share
         log.exception("%s: internal error", job)
         summary = f"internal error, kept in {tools.home.worker_log}; `gpujob resume {job}` goes on where it stopped"
         finish_job(tools.store, job, JobState.FAILED, "internal_error", summary, stamp(tools.clock.now()))

@@ -9,6 +9,9 @@ from orchestrator.records.reading import Reader, Row
 
 Json = dict[str, Any]
 
+_NOTES = frozenset({"waiting", "fetch", "cancel", "resumed"})
+"""Kinds of events that attempts and steps do not tell by themselves."""
+
 
 def job_list(reader: Reader, limit: int) -> list[Json]:
     """The newest jobs, newest first."""
@@ -19,6 +22,7 @@ def job_list(reader: Reader, limit: int) -> list[Json]:
             "state": row["state"],
             "outcome": row["outcome"],
             "summary": row["summary"],
+            "waiting": row["waiting"],
             "budget_usd": decimal_usd(row["budget_micros"]),
             "spent_usd": decimal_usd(row["spent_micros"]),
             "attempts": row["attempts"],
@@ -51,8 +55,23 @@ def job_detail(reader: Reader, job_id: str) -> Json:
         "started_at": row["started_at"],
         "ended_at": row["ended_at"],
         "plan": row["plan"],
+        "notes": _notes(reader.events(job_id)),
         "attempts": [_attempt(reader, attempt) for attempt in attempts],
     }
+
+
+def _notes(events: list[Row]) -> list[Json]:
+    """What was told beside the course of things, each with the attempt that was under way, if one was."""
+    notes: list[Json] = []
+    attempt = None
+    for event in events:
+        if event["kind"] == "attempt":
+            attempt = event["data"]["attempt"]
+        elif event["kind"] == "outcome":
+            attempt = None
+        elif event["kind"] in _NOTES:
+            notes.append({"at": event["at"], "kind": event["kind"], "text": event["text"], "attempt": attempt})
+    return notes
 
 
 def _attempt(reader: Reader, row: Row) -> Json:

@@ -16,7 +16,7 @@ from orchestrator.spec.model import JobSpec
 from orchestrator.spec.overrides import override
 from orchestrator.spec.problems import Finding, Problem, SpecError
 
-__all__ = ["MAX_BYTES", "Problem", "SpecError", "load_spec"]
+__all__ = ["MAX_BYTES", "Problem", "SpecError", "load_spec", "parse_spec"]
 
 MAX_BYTES = 1_000_000
 
@@ -28,7 +28,12 @@ def load_spec(path: Path, overrides: Mapping[str, str] = _NO_OVERRIDES) -> JobSp
 
     Raises SpecError with every problem found.
     """
-    document = parse(_read(path), str(path))
+    return parse_spec(_read(path), path, overrides)
+
+
+def parse_spec(text: str, path: Path, overrides: Mapping[str, str] = _NO_OVERRIDES) -> JobSpec:
+    """The spec that a file ``path`` with this text would be. Raises SpecError with every problem found."""
+    document = parse(text, str(path))
     data, findings = override(document.data, overrides)
     spec, more = _validated(data, path)
     exposed = list(credentials(data))

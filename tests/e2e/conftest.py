@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from e2e_kit import Gpujob, eventually
-
-from backends.runner import runner
-
-
-@contextmanager
-def user_in(folder: Path) -> Iterator[Gpujob]:
-    """A user whose jobs must all be over at the end, and whose workers end when told to."""
-    user = Gpujob(folder / "home", folder / "here")
-    user.cwd.mkdir()
-    try:
-        yield user
-        eventually(lambda: not user.runs(), f"the end of processes {user.runs()} of {user.keys()}")
-    finally:
-        user.stop_workers()
-        runner.send(user.runs(), 9)
+from e2e_kit import Gpujob, user_in
 
 
 @pytest.fixture

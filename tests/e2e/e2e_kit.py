@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,19 @@ class Gpujob:
     def stop_workers(self, number: int = signal.SIGTERM) -> None:
         runner.send(self.programs(), number)
         eventually(lambda: not self.programs(), "the end of the workers")
+
+
+@contextmanager
+def user_in(folder: Path) -> Iterator[Gpujob]:
+    """A user whose jobs must all be over at the end, and whose workers end when told to."""
+    user = Gpujob(folder / "home", folder / "here")
+    user.cwd.mkdir()
+    try:
+        yield user
+        eventually(lambda: not user.runs(), f"the end of processes {user.runs()} of {user.keys()}")
+    finally:
+        user.stop_workers()
+        runner.send(user.runs(), 9)
 
 
 def processes_with(setting: str) -> list[int]:

@@ -45,6 +45,7 @@ def test_looking_at_nothing(user: Gpujob) -> None:
 SHOW = {
     "id", "name", "state", "outcome", "budget_usd", "spent_usd", "attempts", "summary", "priority", "reserved_usd",
     "cancel_requested", "created_at", "started_at", "ended_at", "plan",
+    "notes",
 }  # fmt: skip
 ATTEMPT = {
     "rank", "backend", "offer", "gpu", "variant", "outcome", "evidence", "exit_code", "signal", "peak_ram_bytes",
@@ -89,6 +90,12 @@ def test_a_job_by_its_prefix(settled: Gpujob) -> None:
     assert all(row["id"] in message for row in settled.jobs()[1:])
     for command in ("show", "logs", "results", "cancel", "resume"):
         assert "No job starts with 'nope'" in settled.refused(command, "nope")
+        assert "Name a job" in settled.refused(command, "")
+
+
+def test_no_name_is_no_prefix(user: Gpujob) -> None:
+    user.submit(user.job("true"))
+    assert "Name a job" in user.refused("cancel", "")
 
 
 def test_logs(settled: Gpujob) -> None:
@@ -97,9 +104,9 @@ def test_logs(settled: Gpujob) -> None:
     assert settled.text("logs", "broken", "--attempt", "1") == "last words\n"
 
 
-def test_logs_of_an_attempt_that_never_was(settled: Gpujob) -> None:
-    done = subprocess.run([*COMMAND, "logs", "fine", "--attempt", "9"], env=settled.environment(), capture_output=True)
-    assert b"Traceback" not in done.stderr
+@pytest.mark.parametrize("command", ["logs", "results"])
+def test_an_attempt_that_never_was(settled: Gpujob, command: str) -> None:
+    assert "has no attempt 9; it has 1, 2." in settled.refused(command, "fallen", "--attempt", "9")
 
 
 def test_results_are_listed_copied_and_never_replaced_unasked(settled: Gpujob, tmp_path: Path) -> None:
@@ -117,6 +124,17 @@ def test_results_are_listed_copied_and_never_replaced_unasked(settled: Gpujob, t
     (row,) = settled.json("results", "fine", str(tmp_path / "to"), "--force")
     assert row["copied_to"] == str(target)
     assert target.read_text() == "fine\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--force"]])
+def test_results_never_replace_a_folder(settled: Gpujob, tmp_path: Path, options: list[str]) -> None:
+    kept = tmp_path / "out" / "a.txt" / "kept"
+    kept.mkdir(parents=True)
+    assert "out/a.txt is a folder where a file would go" in settled.refused("results", "fine", str(tmp_path), *options)
+    (tmp_path / "file").write_text("")
+    message = settled.refused("results", "fine", str(tmp_path / "file"), *options)
+    assert "file is a file where a folder would go" in message
+    assert [path.name for path in kept.parent.iterdir()] == ["kept"]
 
 
 def test_results_of_each_attempt(settled: Gpujob) -> None:
@@ -154,7 +172,8 @@ def test_report_names_its_lines(settled: Gpujob) -> None:
 
 
 def test_report_since(settled: Gpujob) -> None:
-    assert settled.json("report", "--since", "2020-01-01")["total"]["attempts"] == 4
+    for day in ("2020-01-01", "20200101", settled.jobs()[-1]["created_at"][:10].replace("-", "")):
+        assert settled.json("report", "--since", day)["total"]["attempts"] == 4
     assert settled.json("report", "--since", "2999-01-01")["total"]["attempts"] == 0
     assert "is not a date" in settled.refused("report", "--since", "soon")
 
@@ -170,7 +189,8 @@ def test_settings(settled: Gpujob) -> None:
     assert settled.json("config", "list")["local.price_per_hour"] == {"value": "3.60", "set": True}
     assert "local.price_per_hour" in settled.text("config", "list")
     assert "no setting 'local.colour'" in settled.refused("config", "set", "local.colour", "red")
-    assert "is not an amount of money" in settled.refused("config", "set", "local.price_per_hour", "cheap")
+    for value in ("cheap", "-3"):
+        assert f"'{value}' is not an amount of money" in settled.refused("config", "set", "local.price_per_hour", value)
 
 
 # this machine
@@ -262,6 +282,14 @@ def test_init_writes_what_validates_and_never_replaces(user: Gpujob) -> None:
     assert (user.cwd / "train.yaml").read_text() == before
     user.run("init")
     assert user.json("validate", "job.yaml")["spec"]["needs"]["gpu"] is None
+
+
+@pytest.mark.parametrize("gpu", ["0", "-1", "T4:2"])
+def test_init_writes_nothing_that_is_not_valid(user: Gpujob, gpu: str) -> None:
+    message = user.refused("init", f"--gpu={gpu}")
+    assert "job.yaml was not written: needs.gpu" in message
+    assert "a count such as 1" in message
+    assert list(user.cwd.iterdir()) == []
 
 
 def test_examples_of_this_repository_are_valid(user: Gpujob) -> None:
@@ -379,7 +407,17 @@ def test_a_job_cannot_drive_the_terminal(user: Gpujob) -> None:
     screen = user.text("submit", spec, "--budget", "1", code=1)
     for text in (screen, user.text("logs", "job"), user.text("show", "job"), user.text("ls")):
         assert not {"\x1b", "\x07"} & set(text)
-    assert "seen" in user.text("logs", "job")
+    assert user.text("logs", "job") == "seen\nlast\n"
+
+
+def test_nothing_is_said_twice(user: Gpujob) -> None:
+    words = "these are the last words"
+    screen = user.text("submit", user.job(f"echo {words}; exit 7"), "--budget", "1", code=1)
+    assert screen.count("exited with code 7") == 1
+    assert "failed in attempt 1: exit code 7" in screen
+    shown = user.text("show", "job")
+    assert (shown.count("exited with code 7"), shown.count(words)) == (1, 1)
+    assert "exited with code 0" not in user.text("submit", user.job("true", name="fine"), "--budget", "1")
 
 
 def test_unknown_words(user: Gpujob) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import user_in
-from e2e_kit import REPOSITORY, Gpujob
+from e2e_kit import REPOSITORY, Gpujob, user_in
 
 SPEC = REPOSITORY / "jobs" / "quickstart" / "quickstart.yaml"
 NO_INDEX = ("Could not find a version", "No matching distribution", "Connection", "Temporary failure", "Network is")

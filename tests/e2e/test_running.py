@@ -67,8 +67,16 @@ def test_cancel_of_a_job_that_waits_for_its_place(user: Gpujob) -> None:
     first = user.detached(waiting(user))
     begun(user, first)
     second = user.detached(user.job("true", name="second"))
+    row = eventually(lambda: next(row for row in user.jobs() if row["waiting"]), "the word that it waits")
+    assert row["id"] == second
+    assert row["waiting"].startswith("waiting for local: ")
+    assert "waiting for local" in user.text("ls")
     user.run("cancel", second)
     detail = user.ended(second)
+    assert [(note["kind"], note["attempt"]) for note in detail["notes"]] == [("waiting", 1), ("cancel", 1)]
+    shown = user.text("show", second)
+    assert shown.index("Attempt 1") < shown.index("waiting for local") < shown.index("cancel requested")
+    assert not any(row["waiting"] for row in user.jobs())
     assert detail["state"] == "cancelled"
     assert all(step["name"] != "execute" for attempt in detail["attempts"] for step in attempt["steps"])
     open_gate(user)
@@ -109,6 +117,40 @@ def test_resume_after_the_worker_was_killed(user: Gpujob) -> None:
     states = {step["name"]: [t["state"] for t in step["tries"]] for step in detail["attempts"][0]["steps"]}
     assert states["execute"] == ["interrupted", "done"]
     assert user.text("logs", job) == "begun\nended\n"
+
+
+def test_logs_that_are_followed_wake_a_worker(user: Gpujob) -> None:
+    job = user.detached(waiting(user))
+    begun(user)
+    user.stop_workers(signal.SIGKILL)
+    following = user.start("logs", "-f", job)
+    open_gate(user)
+    assert following.communicate(timeout=60)[0] == "begun\nended\n"
+    assert user.show(job)["state"] == "succeeded"
+
+
+def test_a_job_that_is_resumed_twice_at_once_goes_on_once(user: Gpujob) -> None:
+    job = user.submit(user.job('cat "$NEEDED"', f"env: {{NEEDED: {user.cwd}/needed}}"), code=1)["id"]
+    (user.cwd / "needed").write_text("here\n")
+    both = [user.start("resume", job) for _ in range(2)]
+    told = [each.communicate(timeout=60)[0] for each in both]
+    assert [each.returncode for each in both] == [0, 0], told
+    detail = user.show(job)
+    assert [attempt["outcome"] for attempt in detail["attempts"]] == ["failed", "succeeded"]
+    assert [note["kind"] for note in detail["notes"]] == ["resumed"]
+
+
+def test_a_job_that_is_waited_for_runs_on_after_ctrl_c(user: Gpujob) -> None:
+    submitting = user.start("submit", waiting(user), "--budget", "1", "--json")
+    job = begun(user)
+    submitting.send_signal(signal.SIGINT)
+    told = submitting.communicate(timeout=60)[0]
+    assert submitting.returncode == 0
+    assert json.loads(told[: told.index("}") + 1]) == {"id": job}
+    assert f"{job} runs on by itself" in told
+    assert user.show(job)["state"] == "running"
+    open_gate(user)
+    assert user.ended(job)["state"] == "succeeded"
 
 
 def test_a_worker_in_the_foreground_ends_when_no_job_is_left(user: Gpujob) -> None:

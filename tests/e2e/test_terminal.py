@@ -172,6 +172,16 @@ def test_a_closed_terminal_does_not_stop_the_job(user: Gpujob, terminal: Callabl
     assert user.ended(job)["state"] == "succeeded"
 
 
+def test_a_list_of_jobs_fits_a_terminal(user: Gpujob, terminal: Callable[..., Terminal]) -> None:
+    user.submit(user.job("true", name="a-name-as-people-give"))
+    for typed in (["ls"], ["report"]):
+        screen = terminal(*typed, COLUMNS="80", NO_COLOR="1")
+        assert screen.end() == 0
+        lines = [line for line in screen.seen.splitlines() if line]
+        assert len(lines) >= 2
+        assert max(map(len, lines)) <= 80
+
+
 def test_a_plan_fits_a_narrow_terminal(user: Gpujob, terminal: Callable[..., Terminal]) -> None:
     screen = terminal("plan", user.job("true"), "--budget", "1", COLUMNS="20")
     assert screen.end() == 0
