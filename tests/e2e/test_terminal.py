@@ -98,7 +98,7 @@ def test_money_is_spent_only_after_a_yes(
 ) -> None:
     screen = terminal("submit", priced, "--budget", "2")
     shown = screen.until("[y/N] ")
-    assert "Spend about $0.10, at worst $0.3" in shown
+    assert "Spend about $0.11, at worst $0.33" in shown
     assert shown.count("[y/N]") == 1
     screen.press(answer)
     assert screen.end() == code, screen.seen

@@ -21,7 +21,8 @@ RUNG_KEYS = {
     "rank", "backend", "offer", "gpu", "variant", "usd_per_hour", "expected_minutes", "expected_usd",
     "worst_case_usd", "p_success", "reasons",
 }  # fmt: skip
-FURTHER_RUNG_KEYS = {"p_oom", 
+FURTHER_RUNG_KEYS = {
+    "p_oom",
     "p_reached", "needed_usd", "wait_minutes", "quality", "allowed_minutes", "ram_capacity_bytes",
     "vram_capacity_bytes", "ram_cap_bytes",
 }  # fmt: skip
