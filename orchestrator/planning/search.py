@@ -5,8 +5,8 @@ unit of chance that is missing to ``target``. Worst cases together never exceed 
 
 Bound: what is left can cost no less than it would for someone who knew the need from the start and went straight to
 the cheapest option that fits, stated for each memory as if the others always sufficed. Dominance: an option is not
-tried before one that is at least as good in every respect. (Where success costs more than failing, which only the
-target makes worth while, a better chance can cost more; there only equal chances are compared.)
+tried before one with the same chances that costs no more however it ends. (Better chances alone do not dominate: an
+attempt that fails for less can be worth making for what it shows.)
 """
 
 from __future__ import annotations
@@ -105,14 +105,14 @@ class _Search:
 
 
 def dominators(options: Sequence[Option], aim: Aim) -> list[set[int]]:
-    """For each option the places of those at least as good in every respect, as many as there are rungs at most."""
+    """For each option the places of those that it is never tried before, as many as there are rungs at most."""
     order = sorted(range(len(options)), key=lambda place: (options[place].success, options[place].out, place))
     better: list[set[int]] = [set() for _ in options]
     able: list[int] = []
     for place in order:
         for other in able:
             one, two = options[other], options[place]
-            if _as_good(one, two) and (one.success <= aim.failure or _equal_chances(one, two)):
+            if _dominates(one, two):
                 better[place].add(other)
                 if len(better[place]) >= aim.rungs:
                     break
@@ -121,22 +121,16 @@ def dominators(options: Sequence[Option], aim: Aim) -> list[set[int]]:
     return better
 
 
-def _as_good(one: Option, other: Option) -> bool:
+def _dominates(one: Option, other: Option) -> bool:
     return (
         one.success <= other.success
-        and one.vram_out <= other.vram_out
-        and one.ram_out <= other.ram_out
-        and one.reserve <= other.reserve
         and one.out <= other.out
         and one.broken <= other.broken
-        and one.reliability >= other.reliability
+        and one.reserve <= other.reserve
+        and (one.vram_out, one.ram_out, one.reliability) == (other.vram_out, other.ram_out, other.reliability)
         and (one.vram == other.vram or one.vram_out == 0)
         and (one.ram == other.ram or one.ram_out == 0)
     )
-
-
-def _equal_chances(one: Option, other: Option) -> bool:
-    return (one.vram_out, one.ram_out, one.reliability) == (other.vram_out, other.ram_out, other.reliability)
 
 
 @dataclass(slots=True)
