@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.cli.screen import plain, say
-from orchestrator.cli.tails import NAMES
 from orchestrator.cli.waker import Waker
 from orchestrator.home import Home
+from orchestrator.lifecycle.logs import LOGS
 from orchestrator.records.reading import Reader
 from orchestrator.records.states import JobState
 from orchestrator.text import TerminalText
@@ -29,7 +29,7 @@ def show_logs(home: Home, reader: Reader, job: str, attempt: int | None, *, foll
         final = JobState(reader.job(job)["state"]).final
         over = final or not follow
         for number in reader.numbers(job, attempt)[-1:]:
-            for path in (home.attempt(job, number) / name for name in NAMES):
+            for path in (home.attempt(job, number) / name for name in LOGS):
                 shown.setdefault(path, _Log(path)).show_new(last=over)
         if over:
             return 0 if any(log.seen for log in shown.values()) else _nothing(job, final=final)

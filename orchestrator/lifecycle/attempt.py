@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from backends.base import (
@@ -27,9 +28,10 @@ from backends.failpoints import failpoint
 from orchestrator.clock import Clock, stamp
 from orchestrator.home import Home
 from orchestrator.lifecycle.fetching import fetch_all
-from orchestrator.lifecycle.following import copy_logs, log_tail, write_live
+from orchestrator.lifecycle.following import copy_logs, write_live
 from orchestrator.lifecycle.jobfile import WIND_DOWN_SECONDS
 from orchestrator.lifecycle.journal import Cancelled, Journal, Json, Patience, StepFailed
+from orchestrator.lifecycle.logs import log_tail
 from orchestrator.lifecycle.outcome import ExitFacts, Outcome, Verdict, classify
 from orchestrator.lifecycle.planning import recorded_facts
 from orchestrator.lifecycle.registry import Backends
@@ -235,13 +237,16 @@ class AttemptRun:
         facts = ExitFacts.from_record(
             record,
             phase=RunPhase(execution["phase"]),
-            stdout_tail="" if in_setup else self._redact(log_tail(folder / "stdout.log")),
-            stderr_tail=self._redact(log_tail(folder / ("setup.log" if in_setup else "stderr.log"))),
+            stdout_tail="" if in_setup else self._tail(folder / "stdout.log"),
+            stderr_tail=self._tail(folder / ("setup.log" if in_setup else "stderr.log")),
             cancelled=reason == "cancelled",
             budget_stop=reason == "budget",
             unexplained_sigkill=self._spec.on_oom.unexplained_sigkill,
         )
         return classify(facts)
+
+    def _tail(self, path: Path) -> str:
+        return self._redact(log_tail(path).decode("utf-8", errors="replace"))
 
     # teardown and settlement
 

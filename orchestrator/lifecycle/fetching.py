@@ -6,8 +6,8 @@ from pathlib import Path
 
 from backends.base import Machine
 from orchestrator.home import Home
-from orchestrator.lifecycle.following import LOGS
 from orchestrator.lifecycle.journal import Json
+from orchestrator.lifecycle.logs import LOGS
 from orchestrator.spec.model import JobSpec
 
 RECORDS = (*LOGS, "status.json", "samples.jsonl", "runner.log")

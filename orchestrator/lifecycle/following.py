@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Machine, RunStatus
+from orchestrator.lifecycle.logs import LOGS
 from orchestrator.records.tables import Attempt
 
-LOGS = ("setup.log", "stdout.log", "stderr.log")
 CHUNK = 1 << 20
-TAIL_BYTES = 64 * 1024
 
 
 def copy_logs(machine: Machine, key: str, folder: Path) -> None:
@@ -24,17 +23,6 @@ def copy_logs(machine: Machine, key: str, folder: Path) -> None:
                 file.write(data)
                 if len(data) < CHUNK:
                     break
-
-
-def log_tail(path: Path) -> str:
-    """The end of a log as text; empty if there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
-            return file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
 
 
 def write_live(path: Path, attempt: Attempt, status: RunStatus) -> None:
