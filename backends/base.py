@@ -94,18 +94,31 @@ class Offer:
 class LeaseRequest:
     """A wish for one machine. ``key`` becomes its name or tag, so asking twice gives one machine.
 
-    ``ram_bytes`` is the slice of a shared offer; ``max_seconds`` is what the reservation pays for.
+    ``ram_bytes`` is the slice of a shared offer; ``max_seconds`` is what the reservation pays for, and ``ends_at`` the
+    moment when it is used up: a rented machine is told both at its birth and ends itself then, whoever is asleep.
+    ``image`` is the container that the spec names, ``disk_bytes`` what it needs of disk; ``avoid`` names places (data
+    centres, zones) where a machine was lately paid for and never became reachable.
     """
 
     key: str
     offer: Offer
     ram_bytes: int | None = None
     max_seconds: float = 0.0
+    ends_at: datetime | None = None
+    image: str | None = None
+    disk_bytes: int | None = None
+    avoid: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A machine that is ours until it is deleted. ``details`` holds plain JSON values, no secrets."""
+    """A machine that is ours until it is deleted. ``details`` holds plain JSON values, no secrets.
+
+    Details that others read, all of them optional: ``own_machine`` (this very machine, costs only while it works),
+    ``jobs``, ``environments`` and ``input_cache`` (folders there), ``python`` (its interpreter), ``gpus`` (indexes),
+    ``lease_began`` (its monotonic clock when it began), ``place`` (data centre or zone), ``stop`` (shell commands that
+    end the machine from inside, tried in order by the runner), ``stop_pid1`` (ending process 1 ends it as well).
+    """
 
     key: str
     backend: str
@@ -255,3 +268,11 @@ class Metered(Protocol):
 
     def settled(self, lease: Lease) -> None:
         """The lease is over and its seconds are recorded: nothing about it need be remembered here."""
+
+
+@runtime_checkable
+class Billed(Protocol):
+    """Optional power: the provider says afterwards what it charged."""
+
+    def billed_micros(self, lease: Lease) -> int | None:
+        """What the provider's own account shows for the lease, in micro-dollars; None while it shows nothing yet."""

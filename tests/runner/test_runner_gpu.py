@@ -77,7 +77,7 @@ def test_a_neighbours_vram_is_not_ours(job: Job, smi: Smi) -> None:
 
 
 def test_a_busy_gpu_is_not_idle(job: Job, smi: Smi) -> None:
-    record = job.run("sleep 1.5", gpus=[0], limits={"idle": 1})
+    record = job.run("sleep 6", gpus=[0], limits={"idle": 4})
     assert (record["exit_code"], record["stopped_by"]) == (0, None)
 
 
