@@ -71,7 +71,8 @@ class Offer:
     """Something that could be rented now, at a price, with a capacity.
 
     ``name`` is unique within its backend and the same in every listing. ``shared`` says that a lease takes a
-    slice as large as the job asks for (this machine's RAM) instead of the whole machine.
+    slice as large as the job asks for (this machine's RAM) instead of the whole machine. ``missing`` is what has to be
+    set up before it can be rented at all, with the command that does it; such an offer is listed, never tried.
     """
 
     backend: str
@@ -88,6 +89,7 @@ class Offer:
     source: str = ""
     as_of: str = ""
     billing: Billing = BY_THE_SECOND
+    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
