@@ -41,23 +41,28 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """How an offer is charged beside its hourly rate. Money in micro-dollars, times in seconds.
+    """How an offer is charged beside its hourly rate (``backends/billing.py`` counts). Micro-dollars and seconds.
 
-    Time is rounded up to ``increment_seconds``, and at least ``minimum_seconds`` are charged. ``free_seconds`` of a
-    quota come first; ``quota_ends`` says that nothing can be bought beyond it. ``subscription_micros`` is paid once,
-    unless ``subscribed``, and shared by ``uses`` jobs. ``interruptions_per_hour`` is the provider's taking back of a
-    spot machine. ``wait_seconds`` pass before it starts, unpaid: a queue, or a person who has to press a button.
+    Time is rounded up to ``increment_seconds``, and at least ``minimum_seconds`` are charged. Disk is charged while the
+    machine is held, for ``least_disk_bytes`` at least, and at a price of its own while it is stopped but not given
+    back. ``free_seconds`` of a quota come first, disk included; ``quota_ends`` says that nothing can be bought beyond
+    it. ``subscription_micros`` is paid once, unless ``subscribed``, and shared by ``uses`` jobs. A ``spot`` machine is
+    taken back by its provider ``interruptions_per_hour`` times on average. ``wait_seconds`` pass before it starts,
+    unpaid: a queue, or a person who has to press a button.
     """
 
     increment_seconds: int = 1
     minimum_seconds: int = 0
     disk_micros_per_gb_month: int = 0
+    stopped_disk_micros_per_gb_month: int = 0
+    least_disk_bytes: int = 0
     egress_micros_per_gb: int = 0
     free_seconds: int = 0
     quota_ends: bool = False
     subscription_micros: int = 0
     subscribed: bool = False
     uses: int = 1
+    spot: bool = False
     interruptions_per_hour: float = 0.0
     wait_seconds: float = 0.0
 

@@ -21,13 +21,13 @@ from kit import machine, table
 from price_table import real_offers
 
 from backends.base import Offer
+from backends.billing import price_of
 from orchestrator.planning.duration import Course, Workload, course
 from orchestrator.planning.knowledge import Knowledge, Seen
 from orchestrator.planning.ladder import make_plan
 from orchestrator.planning.need import MemoryNeed, VariantNeed
 from orchestrator.planning.outlook import OUT_SHARE, P_BACKEND, P_BACKEND_UNKNOWN, Facts
 from orchestrator.planning.plan import Priority
-from orchestrator.planning.price import price_of
 from orchestrator.spec.model import JobSpec
 
 GB = 10**9

@@ -155,7 +155,7 @@ def _rung(each: Outlook, reserved: Reservation, end: Chances, rank: int, place: 
         gpu=offer.gpu,
         variant=variant.name,
         quality=variant.quality,
-        micros_per_hour=offer.micros_per_hour,
+        price=each.price,
         expected_seconds=each.seconds,
         wait_seconds=offer.billing.wait_seconds,
         allowed_seconds=reserved.seconds,
@@ -175,7 +175,7 @@ def _rung(each: Outlook, reserved: Reservation, end: Chances, rank: int, place: 
 def _merits(each: Outlook, *, labelled: bool) -> str:
     """Price, and quality where the spec says that its variants differ in it."""
     price, quality = each.price, each.candidate.variant.quality
-    cost = "free" if price.free else f"{format_usd(price.micros_per_hour)}/h"
+    cost = "free" if price.free else f"{format_usd(price.hourly_micros)}/h"
     if not labelled:
         return cost
     return f"{'best quality' if quality >= 1 else f'quality {quality:g}'}, {cost}"

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from backends.billing import Price, price_of, shared_by_others
 from orchestrator.planning.climb import Option
 from orchestrator.planning.duration import Course, Workload, course
 from orchestrator.planning.feasibility import Candidate
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.memory_need import SHARED_VRAM, MemoryOutlook
 from orchestrator.planning.need import VariantNeed
-from orchestrator.planning.price import Price, price_of, shared_by_others
 from orchestrator.planning.reservation import Allowance, Reservation
 from orchestrator.planning.weights import Weights
 from orchestrator.spec.model import JobSpec

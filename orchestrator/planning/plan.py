@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from backends.billing import Price
 from backends.units import decimal_usd
 
 
@@ -43,6 +44,7 @@ class Code(StrEnum):
 class Rung:
     """One attempt that may be made. Its worst case is reserved before it starts, ``needed_micros`` at the least.
 
+    ``price`` is what it is reserved and settled with: ``worst_case_micros`` is that of ``allowed_seconds``.
     ``expected_*`` are of an attempt that succeeds; ``p_success`` and ``p_oom`` hold if it is tried, which it
     is with ``p_reached``.
     """
@@ -53,7 +55,7 @@ class Rung:
     gpu: str | None
     variant: str
     quality: float
-    micros_per_hour: int
+    price: Price
     expected_seconds: float
     wait_seconds: float
     allowed_seconds: float
@@ -67,6 +69,11 @@ class Rung:
     vram_capacity_bytes: int
     ram_cap_bytes: int | None
     reasons: tuple[str, ...]
+
+    @property
+    def micros_per_hour(self) -> int:
+        """The rate of the machine, without its disk."""
+        return self.price.micros_per_hour
 
     def to_json(self) -> dict[str, Any]:
         """The stable form for ``--json`` (docs/json.md)."""
