@@ -27,7 +27,7 @@ over && end_for_good
 
 # sshd
 
-listening() { grep -qi ':0016 [0-9A-F]*:0000 0A ' /proc/net/tcp /proc/net/tcp6 2>/dev/null; }
+sshd_runs() { grep -qx sshd /proc/[0-9]*/comm 2>/dev/null; }
 
 install_sshd() {
     if command -v apt-get >/dev/null; then
@@ -54,9 +54,9 @@ start_sshd() {
 if [ -x /start.sh ]; then   # RunPod's own images: it starts sshd, and more; nothing else may stand in its way
     if [ -x /opt/nvidia/nvidia_entrypoint.sh ]; then /opt/nvidia/nvidia_entrypoint.sh /start.sh & else /start.sh & fi
     waited=0
-    until listening || [ $waited -ge 60 ]; do sleep 1; waited=$((waited + 1)); done
+    until sshd_runs || [ $waited -ge 60 ]; do sleep 1; waited=$((waited + 1)); done
 fi
-if ! listening && ! start_sshd && ! listening; then
+if ! sshd_runs && ! start_sshd && ! sshd_runs; then
     say "no sshd is in this image and none could be installed: nothing could reach this pod"
     end_for_good
 fi

@@ -16,7 +16,6 @@ NAME = "runpod"
 
 DISK_MICROS_PER_GB_MONTH = 100_000
 """Container disk of a running pod: $0.10 per GB and month (docs.runpod.io/pods/pricing, 2026-08)."""
-HOURS_PER_MONTH = 730
 
 LARGEST_DISK = 500 * GB
 """Container disk that is asked for at most. What a host has free is told only by its refusal."""
@@ -139,7 +138,7 @@ def spot_offers(
 def cpu_offers(flavours: Iterable[Flavour], settings: Settings, as_of: str) -> Iterator[Offer]:
     """Pods without a GPU, in sizes of powers of two."""
     for flavour in flavours:
-        if flavour.level == "NONE" or not flavour.micros_per_vcpu_hour or "secure" not in settings.clouds:
+        if flavour.level == "NONE" or not flavour.micros_per_vcpu_hour:
             continue
         for vcpus in VCPU_SIZES:
             if flavour.least_vcpus <= vcpus <= flavour.most_vcpus:
@@ -149,10 +148,10 @@ def cpu_offers(flavours: Iterable[Flavour], settings: Settings, as_of: str) -> I
                     ram_bytes=flavour.ram_bytes_per_vcpu * vcpus,
                     disk_bytes=LARGEST_DISK,
                     cpus=vcpus,
-                    micros_per_hour=flavour.micros_per_vcpu_hour * vcpus + disk_micros_per_hour(settings.disk_bytes),
+                    micros_per_hour=flavour.micros_per_vcpu_hour * vcpus,
                     source=f"RunPod's catalogue, stock {flavour.level.lower() or 'not told'}",
                     as_of=as_of,
-                    billing=Billing(disk_micros_per_gb_month=DISK_MICROS_PER_GB_MONTH),
+                    billing=_billing(settings),
                 )
 
 
@@ -176,31 +175,32 @@ def _gpu_offer(
     model: Model, cloud: str, count: int, micros_per_gpu_hour: int, settings: Settings, source: str, as_of: str,
     *, spot: bool = False, missing: str = "",
 ) -> Offer:  # fmt: skip
-    """The offer as such. Its rate has the disk in it that every pod gets; what a job needs beyond is billed by size."""
     return Offer(
         backend=NAME,
         name=f"{f'{count} x ' if count > 1 else ''}{'spot ' if spot else ''}{cloud} {short_name(model.id)}",
         ram_bytes=max(model.ram_bytes, settings.min_ram_per_gpu) * count,
         disk_bytes=LARGEST_DISK,
         cpus=model.vcpus * count,
-        micros_per_hour=micros_per_gpu_hour * count + disk_micros_per_hour(settings.disk_bytes),
+        micros_per_hour=micros_per_gpu_hour * count,
         gpu=model.gpu,
         gpu_count=count,
         vram_bytes=model.vram_bytes,
         compute_capability=model.compute_capability,
         source=source,
         as_of=as_of,
-        billing=Billing(
-            disk_micros_per_gb_month=DISK_MICROS_PER_GB_MONTH,
-            interruptions_per_hour=INTERRUPTIONS_PER_HOUR if spot else 0.0,
-        ),
+        billing=_billing(settings, spot=spot),
         missing=missing,
     )
 
 
-def disk_micros_per_hour(size: int) -> int:
-    """What a container disk of ``size`` bytes costs an hour, rounded up."""
-    return -(-size * DISK_MICROS_PER_GB_MONTH // (GB * HOURS_PER_MONTH))
+def _billing(settings: Settings, *, spot: bool = False) -> Billing:
+    """By the second; every pod gets the disk that is set, and is charged for it."""
+    return Billing(
+        disk_micros_per_gb_month=DISK_MICROS_PER_GB_MONTH,
+        least_disk_bytes=settings.disk_bytes,
+        spot=spot,
+        interruptions_per_hour=INTERRUPTIONS_PER_HOUR if spot else 0.0,
+    )
 
 
 def short_name(id_: str) -> str:

@@ -226,7 +226,10 @@ def _detail(reply: Reply) -> str:
     if not isinstance(value, dict):
         return ""
     errors = value.get("errors") or ()
-    parts = [str(value.get("detail") or value.get("title") or ""), *map(str, errors if isinstance(errors, list) else ())]
+    parts = [
+        str(value.get("detail") or value.get("title") or ""),
+        *map(str, errors if isinstance(errors, list) else ()),
+    ]
     return "; ".join(part for part in parts if part)[:1000]
 
 

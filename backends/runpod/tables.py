@@ -71,7 +71,7 @@ def dated_prices() -> tuple[DatedPrice, ...]:
 
 
 def _model(row: Mapping[str, str]) -> Model:
-    """A host has at least as much RAM as its GPUs have VRAM where nobody has noted more: it is asked for at creation."""
+    """Where no RAM is noted it is as much as the VRAM: that much is asked for at creation, and so is there."""
     vram = int(row["usable_vram_mib"]) * MIB
     return Model(
         id=row["id"],
