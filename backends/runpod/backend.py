@@ -160,9 +160,10 @@ class RunpodBackend:
         """Reach the pod's sshd. The port is another one after every start, so it is read anew each time."""
         pod = self._looked_at(lease)
         endpoint = _endpoint_or_why_not(pod, lease)
-        from backends.channels.ssh import HostKeys, SshAddress, SshMachine, identity
+        from backends.channels.ssh import SshAddress, SshMachine
+        from backends.channels.ssh_keys import HostKeys, identity
 
-        return SshMachine(
+        machine = SshMachine(
             address=SshAddress(endpoint.host, endpoint.port, endpoint.user),
             identity=identity(self._root),
             host_keys=HostKeys(self._root / "host_keys.json"),
@@ -170,6 +171,8 @@ class RunpodBackend:
             root=marks.PLACE_FOR_JOBS,
             profile=PROFILE,
         )
+        machine.reach()
+        return machine
 
     def _looked_at(self, lease: Lease) -> Pod:
         """The pod as it is now; twins that have appeared since are terminated. Raises Gone."""
@@ -265,7 +268,7 @@ class RunpodBackend:
         return found[0] if found else None
 
     def _public_key(self) -> str:
-        from backends.channels.ssh import identity
+        from backends.channels.ssh_keys import identity
 
         return identity(self._root).public
 
