@@ -160,7 +160,8 @@ class RunpodBackend:
         """Reach the pod's sshd. The port is another one after every start, so it is read anew each time."""
         pod = self._looked_at(lease)
         endpoint = _endpoint_or_why_not(pod, lease)
-        from backends.channels.ssh import SshAddress, SshMachine
+        from backends.channels.ssh import SshMachine
+        from backends.channels.ssh_connection import SshAddress
         from backends.channels.ssh_keys import HostKeys, identity
 
         machine = SshMachine(
