@@ -118,8 +118,16 @@ def _version(text: str) -> str:
     return text
 
 
+def _image(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w./:@-]{0,254}", text, re.ASCII):
+        raise ValueError(f"{text!r} is not the name of an image; write one such as runpod/base:1.0.2-ubuntu2404")
+    return text
+
+
 def _names(text: str) -> tuple[str, ...]:
-    return () if text == "any" else tuple(name.strip() for name in text.split(",") if name.strip())
+    if not re.fullmatch(r"[A-Za-z0-9-]+(\s*,\s*[A-Za-z0-9-]+)*", text):
+        raise ValueError(f"{text!r} is not a list of names; write them with commas, such as EU-RO-1,US-TX-3, or any")
+    return () if text == "any" else tuple(name.strip() for name in text.split(","))
 
 
 def _shown_names(names: tuple[str, ...]) -> str:
@@ -158,13 +166,13 @@ SETTINGS: dict[str, Setting] = {
     "runpod.image": Setting(
         "the image of GPU pods whose spec names none; default: RunPod's PyTorch image",
         "default",
-        _default_or(str),
+        _default_or(_image),
         _or_default,
     ),
     "runpod.cpu_image": Setting(
         "the image of CPU pods whose spec names none; default: RunPod's base image",
         "default",
-        _default_or(str),
+        _default_or(_image),
         _or_default,
     ),
     "runpod.disk": Setting("the disk of every pod, unless its job needs more", "30 GB", parse_size, format_size),
