@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from operator import attrgetter
 
-from backends.base import Offer
+from backends.base import Billing, Offer
 from backends.units import format_usd
 from orchestrator.planning.feasibility import Candidate, Question, examine, gpu_unneeded
 from orchestrator.planning.plan import Code, Rejection
 from orchestrator.spec.model import ResolvedVariant
 
-_NAMES_THE_OFFER = frozenset({Code.WHEN, Code.OOM_SEEN, Code.UNAVAILABLE})
-"""Reasons in whose words the offer's own name stands."""
 
-
-def sort_out(offers: Sequence[Offer], question: Question, most: int) -> tuple[list[Candidate], list[Rejection]]:
+def sort_out(offers: Iterable[Offer], question: Question, most: int) -> tuple[list[Candidate], list[Rejection]]:
     """The candidates, at most ``most`` of a kind, and why each other pair is none."""
     candidates: list[Candidate] = []
     rejected: list[Rejection] = []
@@ -29,7 +28,7 @@ def sort_out(offers: Sequence[Offer], question: Question, most: int) -> tuple[li
         for number, kind in enumerate(kinds):
             answer = examine(kind[0], variant, order, question)
             if isinstance(answer, Rejection):
-                rejected += _refused(kind, variant, order, answer, question)
+                rejected.append(replace(answer, alike=tuple(map(_NAME, kind[1:]))))
                 continue
             fitting += [Candidate(offer, variant, order, answer.ram_capacity_bytes, number) for offer in kind[:most]]
             rejected += _dearer(kind, variant, most)
@@ -42,30 +41,47 @@ def sort_out(offers: Sequence[Offer], question: Question, most: int) -> tuple[li
     return candidates, rejected
 
 
+_ALIKE = attrgetter(
+    "backend", "gpu", "gpu_count", "vram_bytes", "ram_bytes", "disk_bytes", "compute_capability", "shared"
+)  # fmt: skip
+_PRICE_AND_NAME = attrgetter("micros_per_hour", "name")
+_NAME = attrgetter("name")
+
+
 def _kinds(offers: Iterable[Offer], question: Question) -> list[list[Offer]]:
     """Offers alike but for name and price, the cheapest first. What was seen of an offer makes it its own kind."""
     seen = {(each.backend, each.offer) for each in question.knowledge.seen}
+    numbers = _Numbers()
     kinds: defaultdict[object, list[Offer]] = defaultdict(list)
-    for o in offers:
-        name = o.name if (o.backend, o.name) in seen else ""
-        kinds[
-            o.backend, o.gpu, o.gpu_count, o.vram_bytes, o.ram_bytes, o.disk_bytes, o.compute_capability, o.shared,
-            id(o.billing), name,
-        ].append(o)  # fmt: skip
-    return [sorted(kind, key=lambda o: (o.micros_per_hour, o.name)) for kind in kinds.values()]
+    for offer in offers:
+        name = offer.name if seen and (offer.backend, offer.name) in seen else ""
+        kinds[_ALIKE(offer), numbers.of(offer.billing), name].append(offer)
+    return [sorted(kind, key=_PRICE_AND_NAME) for kind in kinds.values()]
 
 
-def _refused(
-    kind: Sequence[Offer], variant: ResolvedVariant, order: int, answer: Rejection, question: Question
-) -> Iterable[Rejection]:
-    if answer.code not in _NAMES_THE_OFFER:
-        code, reason, change, gap = answer.code, answer.reason, answer.change, answer.gap
-        return [Rejection(o.backend, o.name, variant.name, code, reason, change, gap) for o in kind]
-    answers = (examine(offer, variant, order, question) for offer in kind)
-    return [each for each in answers if isinstance(each, Rejection)]
+class _Numbers:
+    """Numbers equal billings alike, each object looked into once: comparing them would take longer than the rest."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, int] = {}
+        self._by_value: dict[Billing, int] = {}
+
+    def of(self, billing: Billing) -> int:
+        """Its number; the object must live as long as this one."""
+        number = self._by_id.get(id(billing))
+        if number is None:
+            number = self._by_id[id(billing)] = self._by_value.setdefault(billing, len(self._by_value))
+        return number
 
 
 def _dearer(kind: Sequence[Offer], variant: ResolvedVariant, most: int) -> Iterable[Rejection]:
-    least = kind[0]
-    reason = f"no cheaper than {least.name}, the same machine for {format_usd(least.micros_per_hour)}/h"
-    return [Rejection(o.backend, o.name, variant.name, Code.DEARER, reason) for o in kind[most:]]
+    if len(kind) <= most:
+        return []
+    least, *others = kind[0], *kind[most:]
+    return [
+        Rejection(
+            least.backend, others[0].name, variant.name, Code.DEARER,
+            f"no cheaper than {least.name}, the same machine for {format_usd(least.micros_per_hour)}/h",
+            alike=tuple(map(_NAME, others[1:])),
+        )
+    ]  # fmt: skip
