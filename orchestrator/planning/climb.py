@@ -18,6 +18,9 @@ Belief = tuple[float, ...]
 State = tuple[float, Belief]
 """The chance to be on the way with a belief."""
 
+Memory = tuple[int, float, int, float]
+"""What an option has of each memory: the number of the need, and the exceedance of its capacity; VRAM, then RAM."""
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -37,6 +40,11 @@ class Option:
     out: float
     broken: float
     reserve: int
+
+    @property
+    def memory(self) -> Memory:
+        """All that decides what an attempt shows."""
+        return self.vram, self.vram_out, self.ram, self.ram_out
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple
 
 from orchestrator.planning.bounds import Bound
-from orchestrator.planning.climb import Belief, Option, State, step, trial
+from orchestrator.planning.climb import Belief, Memory, Option, State, Trial, step, trial
 
 SHORTFALL = 100_000.0
 """Dollars for missing the target chance altogether: a hundredth of a percent short costs as much as ten dollars."""
@@ -60,26 +59,37 @@ class _Node:
     left: int
     next: tuple[int, ...]
 
-
-class _Unit(NamedTuple):
-    """An attempt with one memory from one belief on, if its machine holds: its chance, and what follows if it fails."""
-
-    fits: float
-    plain: float
-    strict: float
+    @property
+    def unfinished(self) -> float:
+        """The chance that none of its rungs succeeds."""
+        return sum(mass for mass, _ in self.states)
 
 
-class _Look(NamedTuple):
-    """A node seen with one memory: chances to attempt and to fit, and bounds if passed over, run out, broken."""
+@dataclass(slots=True)
+class _Rest:
+    """The least that what follows can cost, by where it follows: passed over, run out, broken."""
 
-    attempted: float
-    fits: float
-    skipped: float
-    out: float
-    broken: float
-    strict_skipped: float
-    strict_out: float
-    strict_broken: float
+    skipped: float = 0.0
+    out: float = 0.0
+    broken: float = 0.0
+
+    def least(self, holds: float) -> float:
+        """For a machine that ``holds`` with that chance."""
+        return self.skipped + holds * self.out + (1 - holds) * self.broken
+
+
+@dataclass(slots=True)
+class _Look:
+    """A node seen with one memory: the chances to attempt and to fit if the machine holds, and bounds of the rest."""
+
+    attempted: float = 0.0
+    fits: float = 0.0
+    plain: _Rest = field(default_factory=_Rest)
+    strict: _Rest = field(default_factory=_Rest)
+
+    def rest(self, holds: float, spare: float) -> float:
+        """The better of both bounds; the strict one counts ``spare`` too much."""
+        return max(self.plain.least(holds), self.strict.least(holds) - spare)
 
 
 class _Search:
@@ -93,12 +103,12 @@ class _Search:
         for place in able:
             for better in self._better[place]:
                 self._frees[better].append(place)
-        useful = [options[place] for place in able]
-        self._plain = Bound(useful, len(belief) // 2, aim.failure)
-        self._strict = Bound(useful, len(belief) // 2, aim.failure + SHORTFALL) if aim.target > 0 else self._plain
-        self._spare = SHORTFALL * (1 - aim.target) if aim.target > 0 else 0.0
-        self._memory = [_memory(option) for option in options]
-        self._units: defaultdict[Belief, dict[_Memory, _Unit | None]] = defaultdict(dict)
+        self._useful = [options[place] for place in able]
+        self._levels = len(belief) // 2
+        self._spare = SHORTFALL * (1 - aim.target)
+        self._bounds: dict[int, tuple[Bound, Bound]] = {}
+        self._memory = [option.memory for option in options]
+        self._trials: defaultdict[Belief, dict[Memory, Trial | None]] = defaultdict(dict)
         self.best: tuple[int, ...] = ()
         self._least = aim.loss(0.0, 1.0)
 
@@ -110,16 +120,9 @@ class _Search:
         """Try every next rung, the most promising first, as long as one could still be better."""
         if rungs <= 0:
             return
-        for bound, place in sorted(self._children(node)):
-            if bound < self._least - TOLERANCE and rungs > 1:
-                self._descend(self._child(node, place), rungs - 1)
-
-    def _children(self, node: _Node) -> list[tuple[float, int]]:
-        """The bound and place of each next rung that could be better; the ladders that end with it are judged too."""
-        looks: dict[_Memory, _Look] = {}
-        states = [self._seen(mass, belief) for mass, belief in node.states]
-        unfinished = sum(mass for mass, _ in node.states)
-        found = []
+        states = [(mass, belief, self._trials[belief]) for mass, belief in node.states]
+        looks: dict[Memory, _Look] = {}
+        promising = []
         for place in node.next:
             option = self._options[place]
             if option.reserve > node.left:
@@ -127,18 +130,27 @@ class _Search:
             memory = self._memory[place]
             look = looks.get(memory)
             if look is None:
-                look = looks[memory] = self._look(option, memory, states)
-            attempted, fits, skipped, out, broken, strict_skipped, strict_out, strict_broken = look
-            holds, breaks = option.reliability, 1 - option.reliability
-            if fits * holds <= 0:
+                look = looks[memory] = self._look(option, memory, states, rungs - 1)
+            if look.fits * option.reliability <= 0:
                 continue
-            cost = fits * option.success + (attempted - fits) * option.out
-            spent = node.spent + holds * cost + breaks * attempted * option.broken
-            self._judge(node, place, spent, unfinished - holds * fits)
-            plain = skipped + holds * out + breaks * broken
-            strict = strict_skipped + holds * strict_out + breaks * strict_broken - self._spare
-            found.append((round(spent + (plain if plain > strict else strict), 7), place))
-        return found
+            spent = self._judged(node, place, option, look)
+            bound = spent + look.rest(option.reliability, self._spare)
+            if rungs > 1 and bound < self._least - TOLERANCE:
+                promising.append((round(bound, 7), place))
+        for bound, place in sorted(promising):
+            if bound < self._least - TOLERANCE:
+                self._descend(self._child(node, place), rungs - 1)
+
+    def _judged(self, node: _Node, place: int, option: Option, look: _Look) -> float:
+        """What is spent on the ladder that goes on with ``option``; if it may as well end there, it is judged so."""
+        holds, attempted, fits = option.reliability, look.attempted, look.fits
+        cost = fits * option.success + (attempted - fits) * option.out
+        spent = node.spent + holds * cost + (1 - holds) * attempted * option.broken
+        if spent < self._least:
+            loss = self._aim.loss(spent, node.unfinished - holds * fits)
+            if loss < self._least - TOLERANCE:
+                self._least, self.best = loss, (*node.order, place)
+        return spent
 
     def _child(self, node: _Node, place: int) -> _Node:
         option = self._options[place]
@@ -150,42 +162,36 @@ class _Search:
             tuple(sorted([*(each for each in node.next if each != place), *freed])),
         )  # fmt: skip
 
-    def _judge(self, node: _Node, place: int, spent: float, unfinished: float) -> None:
-        loss = self._aim.loss(spent, unfinished)
-        if loss < self._least - TOLERANCE:
-            self._least, self.best = loss, (*node.order, place)
+    def _look(self, option: Option, memory: Memory, states: Sequence[_Seen], below: int) -> _Look:
+        """The node's ``states`` seen with one memory, and the least that so many rungs ``below`` it cost."""
+        look = _Look()
+        bounds = list(zip(self._bounds_of(below), (look.plain, look.strict), strict=True)) if below else []
+        for mass, belief, trials in states:
+            tried = trials[memory] if memory in trials else trials.setdefault(memory, trial(option, belief))
+            if tried is not None:
+                look.attempted += mass
+                look.fits += mass * tried.fits
+            for bound, rest in bounds:
+                if tried is None:
+                    rest.skipped += mass * bound.per_unit(belief)
+                else:
+                    rest.out += mass * bound.of(tried.out)
+                    rest.broken += mass * bound.per_unit(belief)
+        return look
 
-    def _seen(self, mass: float, belief: Belief) -> _Seen:
-        return mass, belief, self._plain.per_unit(belief), self._strict.per_unit(belief), self._units[belief]
-
-    def _look(self, option: Option, memory: _Memory, states: Sequence[_Seen]) -> _Look:
-        attempted = fits = skipped = out = broken = strict_skipped = strict_out = strict_broken = 0.0
-        for mass, belief, plain, strict, units in states:
-            unit = units[memory] if memory in units else units.setdefault(memory, self._unit(option, belief))
-            if unit is None:
-                skipped += mass * plain
-                strict_skipped += mass * strict
-                continue
-            attempted += mass
-            fits += mass * unit.fits
-            out += mass * unit.plain
-            strict_out += mass * unit.strict
-            broken += mass * plain
-            strict_broken += mass * strict
-        return _Look(attempted, fits, skipped, out, broken, strict_skipped, strict_out, strict_broken)
-
-    def _unit(self, option: Option, belief: Belief) -> _Unit | None:
-        tried = trial(option, belief)
-        return _Unit(tried.fits, self._plain.of(tried.out), self._strict.of(tried.out)) if tried else None
-
-
-_Memory = tuple[int, float, int, float]
-_Seen = tuple[float, Belief, float, float, dict[_Memory, _Unit | None]]
-"""A state with its bounds, and what is known of attempts from its belief on."""
+    def _bounds_of(self, rungs: int) -> tuple[Bound, Bound]:
+        """Without and with the shortfall counted in full."""
+        if rungs not in self._bounds:
+            plain, strict = (
+                Bound(self._useful, self._levels, failure, rungs)
+                for failure in (self._aim.failure, self._aim.failure + SHORTFALL)
+            )
+            self._bounds[rungs] = plain, strict
+        return self._bounds[rungs]
 
 
-def _memory(option: Option) -> _Memory:
-    return option.vram, option.vram_out, option.ram, option.ram_out
+_Seen = tuple[float, Belief, dict[Memory, Trial | None]]
+"""A state, and the attempts from its belief on as far as they were worked out."""
 
 
 def dominators(options: Sequence[Option], aim: Aim) -> list[set[int]]:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from backends.base import Billing, Offer
 from backends.units import format_usd
 from orchestrator.planning.feasibility import Candidate, Question, examine, gpu_unneeded
 from orchestrator.planning.plan import Code, Rejection
-from orchestrator.spec.model import ResolvedVariant
 
 
 def sort_out(offers: Iterable[Offer], question: Question, most: int) -> tuple[list[Candidate], list[Rejection]]:
@@ -26,12 +25,13 @@ def sort_out(offers: Iterable[Offer], question: Question, most: int) -> tuple[li
     for order, variant in enumerate(question.spec.resolved(each.name) for each in question.spec.variants):
         fitting: list[Candidate] = []
         for number, kind in enumerate(kinds):
-            answer = examine(kind[0], variant, order, question)
+            answer = examine(kind.first, variant, order, question)
             if isinstance(answer, Rejection):
-                rejected.append(replace(answer, alike=tuple(map(_NAME, kind[1:]))))
+                rejected.append(replace(answer, alike=kind.names[1:]))
                 continue
-            fitting += [Candidate(offer, variant, order, answer.ram_capacity_bytes, number) for offer in kind[:most]]
-            rejected += _dearer(kind, variant, most)
+            capacity = answer.ram_capacity_bytes
+            fitting += [Candidate(offer, variant, order, capacity, number) for offer in kind.offers[:most]]
+            rejected += kind.dearer(variant.name, most)
         without_gpu = sorted((c for c in fitting if not c.offer.gpu_count), key=lambda c: c.offer.name)
         for candidate in fitting:
             if no := gpu_unneeded(candidate, without_gpu):
@@ -41,6 +41,28 @@ def sort_out(offers: Iterable[Offer], question: Question, most: int) -> tuple[li
     return candidates, rejected
 
 
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Offers alike but for name and price, the cheapest first."""
+
+    offers: Sequence[Offer]
+    names: tuple[str, ...]
+
+    @property
+    def first(self) -> Offer:
+        """The cheapest."""
+        return self.offers[0]
+
+    def dearer(self, variant: str, most: int) -> list[Rejection]:
+        """All but the ``most`` cheapest, rejected."""
+        if len(self.offers) <= most:
+            return []
+        price = format_usd(self.first.micros_per_hour)
+        reason = f"no cheaper than {self.first.name}, the same machine for {price}/h"
+        others = self.names[most:]
+        return [Rejection(self.first.backend, others[0], variant, Code.DEARER, reason, alike=others[1:])]
+
+
 _ALIKE = attrgetter(
     "backend", "gpu", "gpu_count", "vram_bytes", "ram_bytes", "disk_bytes", "compute_capability", "shared"
 )  # fmt: skip
@@ -48,40 +70,18 @@ _PRICE_AND_NAME = attrgetter("micros_per_hour", "name")
 _NAME = attrgetter("name")
 
 
-def _kinds(offers: Iterable[Offer], question: Question) -> list[list[Offer]]:
-    """Offers alike but for name and price, the cheapest first. What was seen of an offer makes it its own kind."""
+def _kinds(offers: Iterable[Offer], question: Question) -> list[_Kind]:
+    """What was seen of an offer makes it its own kind. Equal billings are numbered alike, each object hashed once."""
     seen = {(each.backend, each.offer) for each in question.knowledge.seen}
-    numbers = _Numbers()
+    by_id: dict[int, int] = {}
+    by_value: dict[Billing, int] = {}
     kinds: defaultdict[object, list[Offer]] = defaultdict(list)
     for offer in offers:
-        name = offer.name if seen and (offer.backend, offer.name) in seen else ""
-        kinds[_ALIKE(offer), numbers.of(offer.billing), name].append(offer)
-    return [sorted(kind, key=_PRICE_AND_NAME) for kind in kinds.values()]
-
-
-class _Numbers:
-    """Numbers equal billings alike, each object looked into once: comparing them would take longer than the rest."""
-
-    def __init__(self) -> None:
-        self._by_id: dict[int, int] = {}
-        self._by_value: dict[Billing, int] = {}
-
-    def of(self, billing: Billing) -> int:
-        """Its number; the object must live as long as this one."""
-        number = self._by_id.get(id(billing))
+        number = by_id.get(id(offer.billing))
         if number is None:
-            number = self._by_id[id(billing)] = self._by_value.setdefault(billing, len(self._by_value))
-        return number
-
-
-def _dearer(kind: Sequence[Offer], variant: ResolvedVariant, most: int) -> Iterable[Rejection]:
-    if len(kind) <= most:
-        return []
-    least, *others = kind[0], *kind[most:]
-    return [
-        Rejection(
-            least.backend, others[0].name, variant.name, Code.DEARER,
-            f"no cheaper than {least.name}, the same machine for {format_usd(least.micros_per_hour)}/h",
-            alike=tuple(map(_NAME, others[1:])),
-        )
-    ]  # fmt: skip
+            number = by_id[id(offer.billing)] = by_value.setdefault(offer.billing, len(by_value))
+        name = offer.name if seen and (offer.backend, offer.name) in seen else ""
+        kinds[_ALIKE(offer), number, name].append(offer)
+    for kind in kinds.values():
+        kind.sort(key=_PRICE_AND_NAME)
+    return [_Kind(kind, tuple(map(_NAME, kind))) for kind in kinds.values()]
