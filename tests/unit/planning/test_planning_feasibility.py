@@ -48,13 +48,13 @@ def needs(**need: Any) -> dict[str, Any]:
             {"name": "only", "when": {"vram": ">=35 GB"}},
             gpu_machine("m"),
             Code.WHEN,
-            "variant 'only' wants VRAM >= 35 GB, and m has 16 GB",
+            "variant 'only' wants VRAM >= 35 GB; it has 16 GB",
         ),
         (
             {"name": "only", "when": {"ram": "<16 GB"}},
             machine("m"),
             Code.WHEN,
-            "variant 'only' wants RAM < 16 GB, and m has 16 GB",
+            "variant 'only' wants RAM < 16 GB; it has 16 GB",
         ),
     ],
 )
@@ -174,7 +174,7 @@ class TestOutOfMemorySeen:
         here = machine("m", shared=True)
         small = plan(job({"name": "a", "needs": {"ram": "400 MB"}}), here, known=known)
         assert not small.ladder
-        assert "raise needs.ram above 400 MB (m has 16 GB)" in small.advice
+        assert "raise needs.ram above 400 MB (it has 16 GB)" in small.advice
         bigger = plan(job({"name": "a", "needs": {"ram": "500 MB"}}), here, known=known)
         assert bigger.ladder[0].ram_capacity_bytes == bigger.ladder[0].ram_cap_bytes == GB // 2
 
