@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +35,7 @@ from backends.runpod.listing import Recent
 from backends.runpod.market import Market
 from backends.runpod.replies import Pod, PodStatus, SshEndpoint, read_bill
 from backends.runpod.requests import Wish, pod_billing
-from backends.runpod.settings import SETUP_COMMAND, Settings
+from backends.runpod.settings import CREDENTIAL, SETUP_COMMAND, Settings
 from backends.units import format_usd
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class RunpodBackend:
     """RunPod's secure and community clouds, with spot and CPU pods."""
 
     name = catalog.NAME
+    credential = CREDENTIAL
 
     def __init__(self, root: Path, settings: Settings) -> None:
         self._root = root
@@ -152,7 +153,7 @@ class RunpodBackend:
     def _held_at_its_end(self, lease: Lease, *, ran: bool) -> float:
         """Seconds until now; a pod that had ended before did so when its guard let it, at the latest."""
         now = self._provider_now() or datetime.now(UTC)
-        held = max((now - lease.created_at).total_seconds(), 0.0)
+        held = _between(lease.created_at, now)
         most = lease.details.get("max_seconds") or held
         return held if ran else min(held, float(most))
 
@@ -194,7 +195,7 @@ class RunpodBackend:
         if noted is not None:
             return noted
         now = self._provider_now()
-        return max((now - lease.created_at).total_seconds(), 0.0) if now else None
+        return _between(lease.created_at, now) if now else None
 
     def settled(self, lease: Lease) -> None:
         """The pod is accounted for."""
@@ -209,6 +210,12 @@ class RunpodBackend:
         """What became of the pod."""
         pod = self._road.pod(lease.id)
         return _fate(pod, lease) if pod else Fate.GONE
+
+    def try_key(self, key: str) -> list[str]:
+        """The account's balance and limits, as far as the key may see them. Raises AuthError where it is refused."""
+        from backends.runpod.account import account_lines
+
+        return account_lines(self._new_client(lambda: key))
 
     def setup_state(self) -> SetupState:
         """Whether there is a key that RunPod accepts: one free call."""
@@ -228,15 +235,18 @@ class RunpodBackend:
 
     @property
     def _client(self) -> Client:
-        """One for all threads: they share its rate limit. Raises Rejected where a package is missing."""
+        """One for all threads: they share its rate limit."""
         with self._opening:
             if self._opened is None:
-                if package := self._missing_package():
-                    raise Rejected(f"RunPod needs the Python package {package!r}", advice=_install(package))
-                from backends.runpod.client import Client
-
-                self._opened = Client(self._settings.api, self._settings.key)
+                self._opened = self._new_client(self._settings.key)
             return self._opened
+
+    def _new_client(self, key: Callable[[], str]) -> Client:
+        if package := self._missing_package():
+            raise Rejected(f"RunPod needs the Python package {package!r}", advice=_install(package))
+        from backends.runpod.client import Client
+
+        return Client(self._settings.api, key)
 
     @property
     def _road(self) -> PodRoad:
@@ -278,6 +288,11 @@ class RunpodBackend:
             with suppress(BackendError):  # whoever cannot be asked has no clock to read
                 self._listing.get(self._road.pods)
         return self._client.now()
+
+
+def _between(created_at: datetime, now: datetime) -> float:
+    """Seconds from one to the other. RunPod's clock is read in whole seconds: the one begun counts, as on the bill."""
+    return max((now - created_at).total_seconds() + 1.0, 0.0)
 
 
 def _endpoint_or_why_not(pod: Pod, lease: Lease) -> SshEndpoint:
