@@ -61,4 +61,8 @@ if ! sshd_runs && ! start_sshd && ! sshd_runs; then
     end_for_good
 fi
 say "ready"
-while :; do sleep 3600 & wait $!; done
+until over; do   # a job may kill everything here that it can, the guard above too; process 1 it cannot
+    sleep 15 &
+    wait $!
+done
+end_for_good
