@@ -20,6 +20,9 @@ class Fault:
     where: dict[str, str] = field(default_factory=dict)
     value: dict[str, Any] = field(default_factory=dict)
 
+    def __getitem__(self, name: str) -> Any:
+        return self.value[name]
+
     def matches(self, kind: str, facts: dict[str, str | None]) -> bool:
         """Whether it applies to a call of which ``facts`` are known; a path filter also takes what is below it."""
         return (
@@ -40,13 +43,13 @@ class Faults:
         self._rules: list[Fault] = []
         self._lock = threading.Lock()
 
-    def take(self, kind: str, **facts: str | None) -> dict[str, Any] | None:
-        """Use up one call of the first rule that applies: its values, None where there is none."""
+    def take(self, kind: str, **facts: str | None) -> Fault | None:
+        """Use up one call of the first rule that applies; None where there is none."""
         with self._lock:
             for rule in self._rules:
                 if rule.matches(kind, facts):
                     rule.times -= 1
-                    return rule.value
+                    return rule
         return None
 
     def clear(self) -> None:

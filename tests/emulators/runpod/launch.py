@@ -117,13 +117,17 @@ def share(entry: Path, target: Path) -> None:
 
 
 def share_python(root: Path, python: dict[str, str]) -> None:
-    """The interpreter that runs the emulator, as the pod's python3."""
+    """The interpreter that runs the emulator, as the pod's python3.
+
+    Not by a link: an environment made with it would look for its library beside the link.
+    """
     if not (root / python["prefix"].strip("/") / "bin").is_dir():
         bind(python["prefix"], root / python["prefix"].strip("/"), read_only=True)
     for name in ("python3", "python"):
-        link = root / "usr/local/bin" / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(python["program"])
+        program = root / "usr/local/bin" / name
+        program.unlink(missing_ok=True)
+        program.write_text(f'#!/bin/sh\nexec {python["program"]} "$@"\n')
+        program.chmod(0o755)
 
 
 def write_etc(root: Path, pod: dict[str, Any]) -> None:

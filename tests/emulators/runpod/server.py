@@ -124,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.limit.count(self.server.fleet.clock.now())
         if fault := faults.take("reply", **facts):
-            wait = {"Retry-After": str(fault["retry_after"])} if "retry_after" in fault else {}
+            wait = {"Retry-After": str(fault["retry_after"])} if "retry_after" in fault.value else {}
             raise Problem(fault["status"], fault["detail"], headers=wait)
         self.server.fleet.enforce_balance()
         lost, slow = faults.take("lost", **facts), faults.take("slow", **facts)
