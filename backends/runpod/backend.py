@@ -28,6 +28,7 @@ from backends.base import (
     SetupState,
 )
 from backends.billing import price_of
+from backends.channels.ssh_keys import HostKeys, identity
 from backends.failpoints import failpoint
 from backends.runpod import catalog, marks
 from backends.runpod.ends import Ends
@@ -66,6 +67,8 @@ class RunpodBackend:
         self._marks = marks.Marks(root)
         self._ends = Ends(root)
         self._market = Market(settings, lambda: self._client)
+        self._host_keys = HostKeys(root / "host_keys.json")
+        self._pins: dict[str, set[str]] = {}
         self._opening = Lock()
         self._opened: Client | None = None
         self._listing: Recent[list[Pod]] = Recent(LISTING_SECONDS, time.monotonic)
@@ -140,8 +143,17 @@ class RunpodBackend:
         failpoint("runpod.delete:asked")
         if there and (left := self._all_of(lease)):
             raise NotYetGone(f"RunPod still has pod {left[0].id}, as {left[0].status.value}")
+        self._forget_contact(lease)
         ran = any(pod.id == lease.id and pod.status not in marks.OVER for pod in there)
         self._ends.note(lease.key, self._held_at_its_end(lease, ran=ran))
+
+    def _forget_contact(self, lease: Lease) -> None:
+        """Hang up, and drop the host keys of a machine that is gone."""
+        from backends.channels.ssh_connection import hang_up
+
+        for pin in self._pins.pop(lease.id, set()):
+            hang_up(pin)
+            self._host_keys.forget(pin)
 
     def _all_of(self, lease: Lease) -> list[Pod]:
         """The lease's pod and its twins, as far as they exist. A listing may lag behind: the pod is asked for by id."""
@@ -160,16 +172,16 @@ class RunpodBackend:
     def connect(self, lease: Lease) -> Machine:
         """Reach the pod's sshd. The port is another one after every start, so it is read anew each time."""
         pod = self._looked_at(lease)
-        endpoint = _endpoint_or_why_not(pod, lease)
+        endpoint, pin = _endpoint_or_why_not(pod, lease), _pin(pod)
+        self._pins.setdefault(lease.id, set()).add(pin)
         from backends.channels.ssh import SshMachine
         from backends.channels.ssh_connection import SshAddress
-        from backends.channels.ssh_keys import HostKeys, identity
 
         machine = SshMachine(
             address=SshAddress(endpoint.host, endpoint.port, endpoint.user),
             identity=identity(self._root),
-            host_keys=HostKeys(self._root / "host_keys.json"),
-            pin=_pin(pod),
+            host_keys=self._host_keys,
+            pin=pin,
             root=marks.PLACE_FOR_JOBS,
             profile=PROFILE,
         )
@@ -279,8 +291,6 @@ class RunpodBackend:
         return found[0] if found else None
 
     def _public_key(self) -> str:
-        from backends.channels.ssh_keys import identity
-
         return identity(self._root).public
 
     def _provider_now(self) -> datetime | None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from backends.channels.ssh_connection import hang_up
 from backends.runpod import open_backend
 from backends.runpod.backend import RunpodBackend
 from backends.runpod.settings import API_VARIABLE, KEY_NAME
@@ -38,7 +37,6 @@ def machines() -> Iterator[RunPodEmulator]:
         pytest.skip(f"NOT TESTED: {reason}")
     with RunPodEmulator(memory_scale=0.02) as emulator:
         yield emulator
-    hang_up()
 
 
 @pytest.fixture
