@@ -32,6 +32,7 @@ from orchestrator.records.jobs import (
     save_plan,
     start_job,
 )
+from orchestrator.records.reading import Reader
 from orchestrator.records.states import JobState
 from orchestrator.records.tables import Attempt, Job
 from orchestrator.spec.model import JobSpec
@@ -122,7 +123,7 @@ class _JobRun:
         return make_plan(
             self._spec,
             gather_offers(self._tools.backends, options["backends"], self._spec),
-            knowledge_for(self._tools.store, self._spec, options["digest"], attempts),
+            knowledge_for(self._reader(), self._spec, options["digest"], attempts),
             self._job.budget_micros - spent_micros(self._tools.store, self._job.id),
             Priority(self._job.priority),
             backends=options["backends"],
@@ -132,12 +133,15 @@ class _JobRun:
             weights=weights_for(Config(self._tools.home.config), Priority(self._job.priority)),
         )
 
+    def _reader(self) -> Reader:
+        return Reader(self._tools.home.journal)
+
     def _facts(self) -> Facts:
         """What was predicted at submission, as all runs on record correct it by now."""
         facts, digest = recorded_facts(self._job), self._options["digest"]
-        taught = learned(self._tools.store, facts.needs)
+        taught = learned(self._reader(), facts.needs)
         needs = calibrated(taught, self._spec.name, digest, facts.needs)
-        return replace(facts, needs=needs, reliability=reliability(self._tools.store))
+        return replace(facts, needs=needs, reliability=reliability(self._reader()))
 
     def _reserve(self, rung: Rung, attempts: Sequence[Attempt]) -> None:
         number = len(attempts) + 1

@@ -42,14 +42,6 @@ class Ending:
     observation: Observation | None
 
 
-def newest_ends(store: Store, limit: int) -> list[tuple[str, str]]:
-    """Backend and outcome of the newest attempts that ended."""
-    with store.read() as session:
-        query = select(Attempt.backend, Attempt.outcome).where(col(Attempt.outcome).is_not(None))
-        ends = session.exec(query.order_by(col(Attempt.id).desc()).limit(limit))
-        return [(backend, outcome) for backend, outcome in ends if outcome]
-
-
 def open_attempt(store: Store, attempt: Attempt, text: str, data: Mapping[str, Any]) -> int:
     """Reserve the worst case and write the intent to rent, in one transaction. Raises OverBudget."""
     with store.write() as session:

@@ -18,7 +18,7 @@ from orchestrator.records.version import HEAD, read_version
 
 Row = dict[str, Any]
 
-_JSON_COLUMNS = frozenset({"spec", "options", "plan", "evidence", "result", "details", "data", "versions"})
+_JSON_COLUMNS = frozenset({"spec", "options", "plan", "evidence", "result", "details", "data"})
 
 
 class UnknownJob(Exception):
