@@ -76,6 +76,7 @@ def _from_observation(seen: Recorded) -> Seen:
         peak_ram_bytes=seen.peak_ram_bytes,
         peak_vram_bytes=seen.peak_vram_bytes,
         run_seconds=seen.run_seconds,
+        setup_seconds=seen.setup_seconds,
         gpu=seen.gpu,
         where=f" in an earlier job on {seen.at[:10]}",
     )
@@ -92,6 +93,7 @@ def _from_attempt(attempt: Attempt, observed: Recorded | None) -> Seen:
         peak_ram_bytes=attempt.peak_ram_bytes,
         peak_vram_bytes=attempt.peak_vram_bytes,
         run_seconds=observed.run_seconds if observed else None,
+        setup_seconds=observed.setup_seconds if observed else None,
         gpu=attempt.gpu,
         this_job=True,
         where=f" in attempt {attempt.number}",
