@@ -160,11 +160,12 @@ def fixed_ladder(work: Work, offers: list[Offer]) -> Bill:
 
 
 def clairvoyant(weights: Weights) -> Policy:
-    """Knows what the job takes and that the machine will hold: straight to what is best by ``weights``."""
+    """Knows what the job takes and that the machine will hold: the best by ``weights`` that the budget pays for."""
 
     def policy(work: Work, offers: list[Offer]) -> Bill:
         bills = [_straight(work, offer) for offer in offers if work.fits(offer)]
-        return min(bills, key=lambda bill: (bill.weighed(weights), bill.micros))
+        payable = [bill for bill in bills if bill.micros <= work.budget] or bills
+        return min(payable, key=lambda bill: (bill.weighed(weights), bill.micros))
 
     return policy
 
