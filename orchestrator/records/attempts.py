@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -143,6 +143,12 @@ def backends_used(store: Store) -> set[str]:
     """Names of the backends that anything was ever rented from, or is about to be."""
     with store.read() as session:
         return set(session.exec(select(LeaseRow.backend).distinct()))
+
+
+def known_keys(store: Store, keys: Collection[str]) -> set[str]:
+    """Those of ``keys`` under which this journal has rented, or meant to."""
+    with store.read() as session:
+        return set(session.exec(select(LeaseRow.key).where(col(LeaseRow.key).in_(keys))))
 
 
 def leases_not_gone(store: Store) -> list[LeaseRow]:
