@@ -193,6 +193,8 @@ class RentedCloud:
 
     def delete(self, lease: Lease) -> None:
         self._api()
+        if self.cloud.fault("delete_fails"):
+            raise Transient("the provider does not answer to deletions")
         machine = self.cloud.machine(lease.key)
         if machine:
             self.cloud.end(lease.key, "deleted")
