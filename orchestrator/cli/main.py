@@ -110,11 +110,10 @@ def plan(
     Example: gpujob plan jobs/quickstart/quickstart.yaml --budget 3 --priority cost
     """
     from orchestrator.cli.submitting import prepare, show_plan
-    from orchestrator.records.store import Store
 
     home = Home.locate().ensure()
     wish = wish_from(spec, budget, priority, backend, max_runtime, param)
-    raise typer.Exit(show_plan(prepare(home, Store(home.journal), wish), as_json=as_json))
+    raise typer.Exit(show_plan(prepare(home, _reader(), wish), as_json=as_json))
 
 
 @app.command()

@@ -12,8 +12,9 @@ from types import FrameType
 
 from orchestrator.cli.following import Follower, ask_interrupted
 from orchestrator.cli.plans import plan_text
+from orchestrator.cli.recording import record
 from orchestrator.cli.screen import bold, complain, dim, say, say_json
-from orchestrator.cli.submitting import NO_PLAN, Wish, agreed, prepare, record, say_no_plan, say_submitted
+from orchestrator.cli.submitting import NO_PLAN, Wish, agreed, prepare, say_no_plan, say_submitted
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
 from orchestrator.home import Home
@@ -35,7 +36,7 @@ def submit_and_follow(home: Home, wish: Wish, *, detach: bool, yes: bool, as_jso
     """Plan, ask, record, and watch to the end unless detached."""
     home.ensure()
     store = Store(home.journal)
-    prepared = prepare(home, store, wish)
+    prepared = prepare(home, Reader(home.journal), wish)
     if not as_json:
         say(f"{bold(prepared.spec.name)}: {len(prepared.files)} files\n")
         say(plan_text(prepared.plan.to_json()))

@@ -172,7 +172,7 @@ def _out_of_ram_before(offer: Offer, variant: ResolvedVariant, question: Questio
         return None
     change = "add a smaller variant, or a backend with more RAM"
     if offer.ram_bytes > tried:
-        change = f"raise needs.ram above {format_size(tried)} ({offer.name} has {format_size(offer.ram_bytes)})"
+        change = f"raise needs.ram above {format_size(tried)} (it has {format_size(offer.ram_bytes)})"
     reason = f"{seen.story}; here it would have {format_size(capacity)} of RAM"
     return No(Code.OOM_SEEN, reason, change, (tried - capacity) / tried)
 

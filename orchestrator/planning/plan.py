@@ -105,7 +105,8 @@ class Rung:
 class Rejection:
     """An offer and variant that will not be tried, with the number that decides it in ``reason``.
 
-    ``change`` says what would lift it; ``gap`` is the share of the need that is lacking, 1 where nothing measures it.
+    ``alike`` names the offers of the same backend for which this holds word for word. ``change`` says what would lift
+    it; ``gap`` is the share of the need that is lacking, 1 where nothing measures it.
     """
 
     backend: str
@@ -115,16 +116,28 @@ class Rejection:
     reason: str
     change: str = ""
     gap: float = 1.0
+    alike: tuple[str, ...] = ()
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """The names of all offers that are rejected so."""
+        return (self.offer, *self.alike)
 
     def to_json(self) -> dict[str, Any]:
-        """The stable form for ``--json``."""
+        """The stable form for ``--json``; of the offers that are alike the first few are named, all are counted."""
         return {
             "backend": self.backend,
             "offer": self.offer,
             "variant": self.variant,
             "code": self.code.value,
             "reason": self.reason,
+            "alike": list(self.alike[:MOST_NAMED]),
+            "count": 1 + len(self.alike),
         }
+
+
+MOST_NAMED = 20
+"""Names of alike offers in ``--json``: plans are kept with their job, and catalogues have tens of thousands."""
 
 
 @dataclass(frozen=True, slots=True)

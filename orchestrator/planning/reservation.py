@@ -46,29 +46,27 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Time on a machine at a price. ``full_seconds`` is the most that it may grow to."""
+    """Time on a machine, its price and what it costs: ``micros``. ``full_seconds`` is the most that it may grow to."""
 
     price: Price
     seconds: float
     full_seconds: float
-
-    @property
-    def micros(self) -> int:
-        """What the time costs."""
-        return self.price.micros(self.seconds)
+    micros: int
 
     @classmethod
     def least(cls, price: Price, allowance: Allowance) -> Reservation:
         """What a rung must have. Where time costs nothing the run may take all there is at once."""
         most = min(allowance.most, price.longest_seconds)
         if price.hourly_micros == 0:
-            return cls(price, most, most)
-        return cls(price, round(min(most, allowance.least), 3), round(min(most, allowance.full), 3))
+            return cls(price, most, most, price.micros(most))
+        seconds = round(min(most, allowance.least), 3)
+        return cls(price, seconds, round(min(most, allowance.full), 3), price.micros(seconds))
 
     def grown(self, spare: int) -> Reservation:
         """The same, longer as far as ``spare`` micro-dollars more can pay for it."""
         payable = self.price.seconds_for(self.micros + spare)
-        return replace(self, seconds=max(self.seconds, min(self.full_seconds, payable)))
+        seconds = max(self.seconds, min(self.full_seconds, payable))
+        return replace(self, seconds=seconds, micros=self.price.micros(seconds))
 
 
 def spread(reservations: Iterable[Reservation], spare: int) -> list[Reservation]:

@@ -44,14 +44,6 @@ class Ending:
     """The machine never became reachable: what it cost besides is ``waste`` and not ``idle``."""
 
 
-def newest_ends(store: Store, limit: int) -> list[tuple[str, str]]:
-    """Backend and outcome of the newest attempts that ended."""
-    with store.read() as session:
-        query = select(Attempt.backend, Attempt.outcome).where(col(Attempt.outcome).is_not(None))
-        ends = session.exec(query.order_by(col(Attempt.id).desc()).limit(limit))
-        return [(backend, outcome) for backend, outcome in ends if outcome]
-
-
 def open_attempt(store: Store, attempt: Attempt, text: str, data: Mapping[str, Any]) -> int:
     """Reserve the worst case and write the intent to rent, in one transaction. Raises OverBudget."""
     with store.write() as session:
@@ -92,18 +84,6 @@ def lease_row(store: Store, key: str) -> LeaseRow:
     """What is recorded of the lease under ``key``."""
     with store.read() as session:
         return session.exec(select(LeaseRow).where(LeaseRow.key == key)).one()
-
-
-def unreachable_leases(store: Store, since: str) -> list[tuple[Attempt, LeaseRow]]:
-    """Machines that were paid for and never became reachable, and were given up after ``since``; newest first."""
-    query = (
-        select(Attempt, LeaseRow)
-        .join(LeaseRow, col(LeaseRow.attempt_id) == col(Attempt.id))
-        .join(Charge, col(Charge.attempt_id) == col(Attempt.id))
-        .where(col(Charge.kind) == "waste", col(Attempt.ended_at) > since)
-    )
-    with store.read() as session:
-        return [(attempt, lease) for attempt, lease in session.exec(query.order_by(col(Attempt.ended_at).desc()))]
 
 
 def lease_is_live(store: Store, lease: Lease) -> None:

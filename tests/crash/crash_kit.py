@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cli.submitting import Wish, prepare, record
+from orchestrator.cli.recording import record
+from orchestrator.cli.submitting import Wish, prepare
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.home import Home
 from orchestrator.planning.plan import Priority
@@ -119,7 +120,7 @@ class Place:
         with _one_migration:
             store = Store(self.home.journal)
         wish = Wish(work / "job.yaml", budget, Priority.BALANCED, backends)
-        prepared = prepare(self.home, store, wish)
+        prepared = prepare(self.home, Reader(self.home.journal), wish)
         assert prepared.plan.ladder, prepared.plan.advice
         job = record(self.home, store, wish, prepared)
         store.close()

@@ -175,7 +175,7 @@ class RentedCloud:
         with self.cloud.locked():
             machine = self.cloud.machine(request.key)
             if machine is None:
-                place = next(place for place in PLACES if place not in request.avoid)
+                place = next((place for place in PLACES if place not in request.avoid), PLACES[0])
                 machine = self.cloud.begin(request, place, rate)
         failpoint("rented.create:made")
         if self.cloud.fault("create_lost"):

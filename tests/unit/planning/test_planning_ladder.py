@@ -290,7 +290,7 @@ def test_the_json_is_stable() -> None:
     for money in (data["budget_usd"], data["worst_case_usd"], rung["usd_per_hour"], rung["worst_case_usd"]):
         assert re.fullmatch(r"\d+\.\d{2,6}", money)
     rejected = plan(job("a"), machine("m", usd="1"), budget="0").to_json()["rejected"]
-    assert [set(each) for each in rejected] == [{"backend", "offer", "variant", "code", "reason"}]
+    assert [set(each) for each in rejected] == [{"backend", "offer", "variant", "code", "reason", "alike", "count"}]
     assert rejected[0]["code"] == "budget"
 
 

@@ -113,7 +113,8 @@ def test_every_pair_is_answered_once(
     spec: JobSpec, all_offers: list[Offer], known: Knowledge, budget: int, priority: Priority
 ) -> None:
     plan = make_plan(spec, all_offers, known, budget, priority, first_rank=3)
-    answered = Counter((each.backend, each.offer, each.variant) for each in (*plan.ladder, *plan.rejected))
+    answered = Counter((rung.backend, rung.offer, rung.variant) for rung in plan.ladder)
+    answered.update((no.backend, offer, no.variant) for no in plan.rejected for offer in no.offers)
     assert answered == {(o.backend, o.name, v.name): 1 for o in all_offers for v in spec.variants}
     assert [rung.rank for rung in plan.ladder] == list(range(3, 3 + len(plan.ladder)))
     assert len(plan.ladder) <= spec.limits.attempts
