@@ -174,7 +174,11 @@ class BackendError(Exception):
 
 
 class Transient(BackendError):
-    """Passing trouble: the same call may succeed later."""
+    """Passing trouble: the same call may succeed later. ``retry_after`` are the seconds the provider asks to wait."""
+
+    def __init__(self, message: str, *, advice: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, advice=advice)
+        self.retry_after = retry_after
 
 
 class NoCapacity(BackendError):
@@ -203,6 +207,27 @@ class NotYetGone(BackendError):
 
 class Lost(BackendError):
     """Nobody knows whether the call took effect: look with ``find``."""
+
+
+class Fate(StrEnum):
+    """What became of a leased machine, as its provider tells it."""
+
+    ALIVE = "alive"
+    """Rented and not over; whether it can be reached is another question."""
+    ENDED = "ended"
+    """It ended by itself or was ended from inside; its files may be gone. It still has to be deleted."""
+    PREEMPTED = "preempted"
+    """The provider took a spot machine back. It still has to be deleted."""
+    GONE = "gone"
+    """The provider does not have it any more."""
+
+
+class Gone(BackendError):
+    """The machine is over and nothing will reach it again; ``fate`` says how that came. It still has to be deleted."""
+
+    def __init__(self, message: str, fate: Fate, *, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.fate = fate
 
 
 class Machine(Protocol):
@@ -248,7 +273,7 @@ class Backend(Protocol):
         """Give the machine back. Absent is success; NotYetGone means call again."""
 
     def connect(self, lease: Lease) -> Machine:
-        """Reach the machine; NotYetReady means call again until the start deadline."""
+        """Reach the machine; NotYetReady means call again until the start deadline, Gone that it is over."""
 
     def setup_state(self) -> SetupState:
         """Whether this backend can be used from here, what is missing and how to mend it."""
@@ -281,3 +306,11 @@ class Billed(Protocol):
 
     def billed_micros(self, lease: Lease) -> int | None:
         """What the provider's own account shows for the lease, in micro-dollars; None while it shows nothing yet."""
+
+
+@runtime_checkable
+class Fated(Protocol):
+    """Optional power: the provider says what became of a machine that no longer answers."""
+
+    def fate(self, lease: Lease) -> Fate:
+        """What the provider says of the lease now. Raises Transient where it cannot be asked."""

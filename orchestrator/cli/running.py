@@ -18,6 +18,7 @@ from orchestrator.cli.submitting import NO_PLAN, Wish, agreed, prepare, say_no_p
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
 from orchestrator.home import Home
+from orchestrator.lifecycle.bills import ask_for_bills
 from orchestrator.lifecycle.journal import Journal
 from orchestrator.lifecycle.reaper import discrepancies, mend
 from orchestrator.lifecycle.vault import Vault
@@ -114,11 +115,18 @@ def resume_all(home: Home, reader: Reader) -> int:
     return 0
 
 
+def refresh_bills(home: Home) -> None:
+    """Ask providers now for every bill that is not final."""
+    ask_for_bills(open_tools(home), every=0.0)
+
+
 def reap_all(home: Home, *, delete: bool, as_json: bool) -> int:
     """List what is rented and not accounted for; give it back if asked."""
     tools = open_tools(home)
-    found = discrepancies(tools)
+    found, unasked = discrepancies(tools)
     done = {each.key: mend(tools, each) for each in found} if delete else {}
+    for backend, why in unasked.items():
+        complain(f"{backend} could not be asked: {why}")
     if as_json:
         say_json(
             [
@@ -130,7 +138,7 @@ def reap_all(home: Home, *, delete: bool, as_json: bool) -> int:
     for each in found:
         say(each.text + (f": {done[each.key]}" if delete else ""))
     if not found:
-        say("Everything that is rented is accounted for.")
+        say("Everything that is rented is accounted for" + (", as far as could be asked." if unasked else "."))
     elif not delete:
         say("Nothing was touched. `gpujob reap --yes` gives back what is rented and closes the records.")
     return 0

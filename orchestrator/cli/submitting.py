@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from backends.units import format_usd
@@ -13,6 +14,7 @@ from orchestrator.cli.plans import plan_text
 from orchestrator.cli.screen import ask, dim, say, say_json, warned
 from orchestrator.config import Config
 from orchestrator.home import Home
+from orchestrator.lifecycle.avoiding import offers_to_avoid, recently_unreachable
 from orchestrator.lifecycle.learning import calibrated, learned, reliability
 from orchestrator.lifecycle.memory_needs import needs_by_lever, predicted_facts
 from orchestrator.lifecycle.planning import gather_offers, knowledge_for, weights_for
@@ -66,7 +68,8 @@ def _planned(home: Home, reader: Reader, wish: Wish, spec: JobSpec, digest: str,
     """The plan, and what would change it."""
     config = Config(home.config)
     offers = gather_offers(Backends(home, config), wish.backends, spec)
-    knowledge = knowledge_for(reader, spec, digest, ())
+    avoided = offers_to_avoid(recently_unreachable(reader, config, datetime.now(UTC)))
+    knowledge = knowledge_for(reader, spec, digest, (), avoided)
     taught = learned(reader, predicted.needs)
     needs = calibrated(taught, spec.name, digest, predicted.needs)
     known = replace(predicted, needs=needs, reliability=reliability(reader))

@@ -103,7 +103,13 @@ class Place:
     def price(self, usd_per_hour: str) -> None:
         self.home.config.write_text(f'[local]\nprice_per_hour = "{usd_per_hour}"\n')
 
-    def submit(self, spec: dict[str, Any], files: dict[str, bytes] | None = None, budget: int = 10_000_000) -> str:
+    def submit(
+        self,
+        spec: dict[str, Any],
+        files: dict[str, bytes] | None = None,
+        budget: int = 10_000_000,
+        backends: tuple[str, ...] = (),
+    ) -> str:
         """Record a job as `gpujob submit` does, and wake nobody."""
         work = self.folder / "spec"
         work.mkdir(exist_ok=True)
@@ -113,7 +119,7 @@ class Place:
         (work / "job.yaml").write_text(json.dumps({**base, "env": {"RUNS": str(self.runs_file)}, **spec}))
         with _one_migration:
             store = Store(self.home.journal)
-        wish = Wish(work / "job.yaml", budget, Priority.BALANCED)
+        wish = Wish(work / "job.yaml", budget, Priority.BALANCED, backends)
         prepared = prepare(self.home, Reader(self.home.journal), wish)
         assert prepared.plan.ladder, prepared.plan.advice
         job = record(self.home, store, wish, prepared)
