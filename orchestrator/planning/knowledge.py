@@ -15,7 +15,12 @@ _ENDED = {
     "unreachable": "could not reach its machine",
     "no_capacity": "found no capacity",
 }
-_UNAVAILABLE = {"no_capacity": "it had no capacity", "unreachable": "it never became reachable"}
+
+TRIES = 2
+"""Machines of one offer that may never become reachable before it counts as out of reach: the next is another one."""
+
+
+_EARLIER = " in an earlier attempt of this job"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class Seen:
     peak_ram_bytes: int | None = None
     peak_vram_bytes: int | None = None
     run_seconds: float | None = None
+    setup_seconds: float | None = None
     gpu: str | None = None
     this_job: bool = False
     where: str = ""
@@ -50,11 +56,21 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class Avoided:
+    """An offer that is not worth money for a while, whatever the job; ``why`` says it with the time that has passed."""
+
+    backend: str
+    offer: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Knowledge:
     """Everything seen so far, oldest first; ``killed_counts`` says that an unexplained SIGKILL speaks like an OOM."""
 
     seen: tuple[Seen, ...] = ()
     killed_counts: bool = True
+    avoided: tuple[Avoided, ...] = ()
 
     def out_of_ram(self, variant: str) -> Seen | None:
         """The attempt that shows the largest RAM known to be too small for ``variant``."""
@@ -93,11 +109,14 @@ class Knowledge:
         return tuple(s for s in self.seen if s.variant == variant and s.outcome == "succeeded")
 
     def unavailable(self, backend: str, offer: str) -> str | None:
-        """Why that offer cannot be had in this job: it had no capacity or never became reachable."""
-        for s in self.seen:
-            if s.this_job and (s.backend, s.offer) == (backend, offer) and s.outcome in _UNAVAILABLE:
-                return f"{_UNAVAILABLE[s.outcome]}{s.where or ' in an earlier attempt of this job'}"
-        return None
+        """Why that offer cannot be had in this job: it had no capacity, or never became reachable, here or lately."""
+        own = [s for s in self.seen if s.this_job and (s.backend, s.offer) == (backend, offer)]
+        if full := next((s for s in own if s.outcome == "no_capacity"), None):
+            return f"it had no capacity{full.where or _EARLIER}"
+        gone = [s for s in own if s.outcome == "unreachable"]
+        if len(gone) >= TRIES:
+            return f"{TRIES} of its machines never became reachable, the last{gone[-1].where or _EARLIER}"
+        return next((a.why for a in self.avoided if (a.backend, a.offer) == (backend, offer)), None)
 
     def _out_of_memory(self, variant: str) -> list[Seen]:
         outcomes = {"oom_host", "oom_gpu"} | ({"killed"} if self.killed_counts else set())
