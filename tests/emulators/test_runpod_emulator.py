@@ -137,7 +137,7 @@ def test_a_start_command_is_pid_1_and_may_go_on_with_the_images_own(api: Client,
     ssh.reachable(pod)
     assert ssh.say(pod, "cat /root/before; tr '\\0' ' ' < /proc/1/cmdline").split("\n") == [
         "mine",
-        "/bin/bash /start.sh ",
+        "/bin/bash /start.sh",
     ]
 
 
