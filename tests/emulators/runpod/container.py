@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -109,6 +110,7 @@ class Container:
         self._control = folder / "control"
         self._on_line = on_line
         self._on_exit = on_exit
+        self._cpu_seen = (0.0, 0.0)
         self._group = self._make_group(group, folder.name, image.memory_bytes)
         for part in (folder / "root", self._control):
             part.mkdir(parents=True)
@@ -186,8 +188,21 @@ class Container:
 
     def set_gpu_use(self, index: int, used_mib: int, percent: int) -> None:
         """What its nvidia-smi says from now on about one GPU."""
-        path = self._control / "gpu-use"
-        use = json.loads(path.read_text()) if path.exists() else {}
-        runner.write_atomically(
-            str(path), json.dumps({**use, str(index): {"used_mib": used_mib, "percent": percent}}), durable=False
-        )
+        use = self.gpu_use() | {str(index): {"used_mib": used_mib, "percent": percent}}
+        runner.write_atomically(str(self._control / "gpu-use"), json.dumps(use), durable=False)
+
+    def gpu_use(self) -> dict[str, dict[str, int]]:
+        """What was set, by GPU index."""
+        return runner.read_record(str(self._control / "gpu-use"))
+
+    def memory_percent(self) -> int:
+        """RAM in use, of its limit."""
+        limit = self._group.limit() if self._group and Path(self._group.path).exists() else None
+        return min(100, round(100 * self._group.ram() / limit)) if self._group and limit else 0
+
+    def cpu_percent(self) -> int:
+        """CPU time since the last call, of what this machine could give; 0 at the first call."""
+        now, used = time.monotonic(), sum(each.cpu for each in runner.processes(self.processes()).values())
+        (then, before), self._cpu_seen = self._cpu_seen, (now, used)
+        share = (used - before) / max(now - then, 1e-3) / (os.cpu_count() or 1)
+        return max(0, min(100, round(100 * share))) if then else 0

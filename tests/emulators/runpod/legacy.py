@@ -186,7 +186,8 @@ def _runtime(pod: Pod) -> Document | None:
             for port in ports
         ],
         "gpus": [
-            {"id": f"GPU-{index}", "gpuUtilPercent": 0, "memoryUtilPercent": 0} for index in range(pod.gpus_present)
+            {"id": f"GPU-{index}", "gpuUtilPercent": percent, "memoryUtilPercent": memory}
+            for index, (percent, memory) in enumerate(pod.gpu_use())
         ],
     }  # fmt: skip
 

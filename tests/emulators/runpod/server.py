@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class Server(ThreadingHTTPServer):
         self.stopping = threading.Event()
         self._open: set[socket.socket] = set()
         self.lock = threading.Lock()
+        self.closed = threading.Condition(self.lock)
         super().__init__(("127.0.0.1", port), Handler)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="runpod-http", daemon=True)
         self._thread.start()
@@ -62,14 +64,13 @@ class Server(ThreadingHTTPServer):
 
     def shutdown_request(self, request: Any) -> None:
         """Forget it."""
-        with self.lock:
-            self._open.discard(request)
         super().shutdown_request(request)
+        with self.closed:
+            self._open.discard(request)
+            self.closed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that is gone is no error of ours; anything else is, and is shown."""
-        import sys
-
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -77,12 +78,13 @@ class Server(ThreadingHTTPServer):
         """End every connection, then the server."""
         self.stopping.set()
         self.shutdown()
-        with self.lock:
+        self._thread.join(timeout=60)
+        self.server_close()
+        with self.closed:
             for connection in self._open:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-        self.server_close()
-        self._thread.join(timeout=60)
+            self.closed.wait_for(lambda: not self._open, timeout=60)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -144,11 +146,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _read(self) -> bytes:
         """The body. Raises Problem 413."""
-        size = int(self.headers.get("Content-Length") or 0)
-        if size > MOST_BODY_BYTES:
-            self.close_connection = True
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if len(body) > MOST_BODY_BYTES:
             raise Problem(413, f"request body larger than {MOST_BODY_BYTES} bytes")
-        return self.rfile.read(size)
+        return body
 
     def _authenticate(self) -> str | None:
         """None for the account's key, the pod's id for a pod-scoped one. Raises Problem 401."""
