@@ -126,7 +126,7 @@ def test_logs_stream_and_resume(paper: RunPodEmulator, api: Client) -> None:
         )
         answer = connection.getresponse()
         assert answer.headers["Content-Type"] == "text/event-stream"
-        found = []
+        found: list[tuple[str, dict[str, str]]] = []
         while len(found) < count:
             line = answer.readline().decode().strip()
             if line.startswith("id: "):

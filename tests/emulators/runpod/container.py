@@ -15,8 +15,10 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -45,10 +47,20 @@ def why_no_pods() -> str | None:
         return "PODS NEED LINUX AND ROOT (namespaces and control groups)"
     if not Path("/usr/sbin/sshd").exists():
         return "PODS NEED /usr/sbin/sshd: apt-get install openssh-server"
-    trial = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--ipc", "--uts", "true"], capture_output=True)
-    if trial.returncode != 0:
-        return f"PODS NEED NAMESPACES, which this machine refuses: {trial.stderr.decode().strip()}"
-    return None
+    said: list[str] = []
+    ended: list[int] = []
+    image = Image(
+        name="trial", command=["true"], env={"PATH": "/bin"}, memory_bytes=0, disk_bytes=None, gpus=[], api="",
+        has_gpu=False,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Container(
+            image, Path(folder, "trial"), None, next_address(), on_line=said.append,
+            on_exit=lambda status, _: ended.append(status),
+        )  # fmt: skip
+        trial.wait()
+        trial.remove()
+    return None if ended == [0] else f"PODS CANNOT BE STARTED HERE: {' '.join(said)}"
 
 
 @cache
@@ -64,7 +76,9 @@ def why_no_memory_limit() -> str | None:
 def open_group(name: str) -> runner.Cgroup | None:
     """A control group to make pods' groups in; None where this machine lets us have none."""
     for opening in (runner.open_cgroup2, runner.open_cgroup1):
-        cap = opening(name, 1 << 50)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # it forks, for an instant, beside our threads
+            cap = opening(name, 1 << 50)
         if cap and cap.cgroup:
             if cap.cgroup.version == 2:
                 cap.cgroup.write("cgroup.subtree_control", "+memory")
@@ -159,6 +173,10 @@ class Container:
         status = self._process.wait()
         self._process.stdout.close()
         self._on_exit(status, self.oom_kills())
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        self._thread.join(ENDING_SECONDS)
 
     def kill(self) -> None:
         """End it and all its processes; returns when they are gone. Harmless if it has ended."""

@@ -124,6 +124,7 @@ class Fleet:
         with self.lock:
             for name, value in changes.items():
                 setattr(pod.order, name, value)
+            self._set_rates(pod)
             pod.locked = pod.locked if locked is None else locked
             container = None
             if set(changes) & set(RESETTING) and pod.status in ("STARTING", "RUNNING"):
@@ -202,13 +203,17 @@ class Fleet:
     def _enter(self, pod: Pod, status: Status, why: str = "Created by user") -> None:
         """Take on a status, and its rates."""
         pod.status, pod.why = status, why
+        self._set_rates(pod)
+        pod.logs.add(self.clock.shown(), "system", f"{status}: {why}")
+
+    def _set_rates(self, pod: Pod) -> None:
+        """Meter what the pod costs from now on."""
         usd_s = pod.usd_h / 3600
         stopped = not pod.billed
-        gone = status == "TERMINATED"
+        gone = pod.status == "TERMINATED"
         disk = 0.0 if gone else disk_rate(pod.order.disk, pod.order.volume, stopped=stopped)
         rates = Rates(gpu=usd_s, disk=disk) if pod.order.gpu else Rates(cpu=usd_s, disk=disk)
         pod.meter.switch(rates, self.clock.now())
-        pod.logs.add(self.clock.shown(), "system", f"{status}: {why}")
 
     def _check_money(self, usd_h: float) -> None:
         """An hour of it must be there. Raises Problem 402 or 403."""
