@@ -176,6 +176,14 @@ def test_nvidia_smi_tells_of_the_pods_gpus(cloud: RunPodEmulator, account: Clien
     assert ssh.run(pod, "nvidia-smi --query-gpu=nonsense --format=csv").returncode == 2
 
 
+def test_the_api_shows_what_the_pod_uses(cloud: RunPodEmulator, account: Client, ssh: Ssh, pod: dict[str, Any]) -> None:
+    assert account.pod(pod["id"])["runtime"]["gpus"] == [{"util": 0, "memoryUtil": 0}]
+    ssh.say(pod, "setsid sh -c 'while :; do :; done' >/dev/null 2>&1 &")
+    cloud.set_gpu_use(pod["id"], 23034 // 2, 80)
+    assert account.pod(pod["id"])["runtime"]["gpus"] == [{"util": 80, "memoryUtil": 50}]
+    eventually(lambda: account.pod(pod["id"])["runtime"]["cpu"]["util"] > 0, "a busy CPU")
+
+
 def test_a_restart_may_come_without_gpus(cloud: RunPodEmulator, account: Client, ssh: Ssh, pod: dict[str, Any]) -> None:
     account.act(pod["id"], "stop")
     cloud.faults.zero_gpus()

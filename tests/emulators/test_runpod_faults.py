@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import time
 
 import pytest
@@ -33,6 +34,12 @@ def test_a_lost_reply_leaves_a_pod(paper: RunPodEmulator, api: Client) -> None:
 def test_errors_before_anything_is_done_leave_none(paper: RunPodEmulator, api: Client) -> None:
     paper.faults.server_errors(times=1, status=500, method="POST", path="/v2/pods")
     refused(api("POST", "/v2/pods", ORDER), 500, "internal server error")
+    paper.faults.server_errors(status=502, html=True)
+    with pytest.raises(json.JSONDecodeError):
+        api("GET", "/v2/pods")
+    paper.faults.silent_null()
+    rent = RENT.replace("podType", "id")
+    assert api.graphql(rent, input=LEGACY_ORDER | {"bidPerGpu": 0.3}) == {"data": {"podRentInterruptable": None}}
     paper.faults.dropped_requests(method="POST")
     with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
         api("POST", "/v2/pods", ORDER)

@@ -89,7 +89,7 @@ def open_group(name: str) -> runner.Cgroup | None:
 def next_address() -> tuple[str, int]:
     """A loopback address that no other pod has."""
     number = next(_addresses)
-    return f"127.{64 + (number >> 16) % 128}.{(number >> 8) % 256}.{1 + number % 254}", SSHD_PORT
+    return f"127.{64 + (number >> 16) % 128}.{(number >> 8) % 256}.{number % 256}", SSHD_PORT
 
 
 @dataclass(kw_only=True)

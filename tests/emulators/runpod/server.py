@@ -18,7 +18,7 @@ from tests.emulators.runpod.clock import rfc3339
 from tests.emulators.runpod.fleet import Fleet
 from tests.emulators.runpod.legacy import Legacy
 from tests.emulators.runpod.limits import RateLimit
-from tests.emulators.runpod.problems import Dropped, Problem
+from tests.emulators.runpod.problems import Dropped, Gateway, Problem
 from tests.emulators.runpod.rest import Answer, LogStream, Request, Rest
 
 MOST_BODY_BYTES = 102_400
@@ -109,7 +109,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.connection.shutdown(socket.SHUT_RDWR)
         except Problem as problem:
             status = problem.status
-            self._write(status, problem.document(), problem.headers, kind="application/problem+json")
+            self._write(status, json.dumps(problem.document()), problem.headers, kind="application/problem+json")
+        except Gateway as page:
+            status = page.status
+            self._write(status, f"<html><body><h1>{status}</h1></body></html>", {}, kind="text/html")
         finally:
             with self.server.lock:
                 self.server.calls.append(Call(self.command, path, status, self.pod_id, self._body))
@@ -127,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.limit.count(self.server.fleet.clock.now())
         if fault := faults.take("reply", **facts):
             wait = {"Retry-After": str(fault["retry_after"])} if "retry_after" in fault.value else {}
-            raise Problem(fault["status"], fault["detail"], headers=wait)
+            raise Gateway(fault["status"]) if fault["html"] else Problem(fault["status"], fault["detail"], headers=wait)
         self.server.fleet.enforce_balance()
         lost, slow = faults.take("lost", **facts), faults.take("slow", **facts)
         try:
@@ -141,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(answer, LogStream):
             self._stream(answer)
             return 200
-        self._write(answer.status, answer.document, {})
+        self._write(answer.status, None if answer.document is None else json.dumps(answer.document), {})
         return answer.status
 
     def _read(self) -> bytes:
@@ -190,10 +193,10 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
 
-    def _write(self, status: int, document: Any, headers: dict[str, str], kind: str = "application/json") -> None:
-        body = b"" if document is None else json.dumps(document).encode()
+    def _write(self, status: int, text: str | None, headers: dict[str, str], kind: str = "application/json") -> None:
+        body = (text or "").encode()
         self._headers(status, headers)
-        if document is not None:
+        if text is not None:
             self.send_header("Content-Type", kind)
         if status != 204:
             self.send_header("Content-Length", str(len(body)))
