@@ -13,7 +13,6 @@ from backends.runpod.backend import RunpodBackend
 from backends.runpod.settings import API_VARIABLE, KEY_NAME
 from tests.emulators.runpod import RunPodEmulator, why_no_pods
 
-
 Opener = Callable[..., RunpodBackend]
 
 
