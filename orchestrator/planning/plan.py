@@ -32,6 +32,7 @@ class Code(StrEnum):
     OOM_SEEN = "oom_seen"
     NOT_ALLOWED = "fallback_not_allowed"
     UNAVAILABLE = "unavailable"
+    NOT_SET_UP = "not_set_up"
     DEARER = "dearer"
     QUOTA = "quota"
     SAME_HEADROOM = "same_headroom"

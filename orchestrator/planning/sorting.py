@@ -38,7 +38,20 @@ def sort_out(offers: Iterable[Offer], question: Question, most: int) -> tuple[li
                 rejected.append(candidate.refused(no))
             else:
                 candidates.append(candidate)
-    return candidates, rejected
+    return candidates, _said_once(rejected)
+
+
+def _said_once(rejected: Iterable[Rejection]) -> list[Rejection]:
+    """A backend that is not set up is one reason, however many offers it has that would do."""
+    said: list[Rejection] = []
+    first: dict[tuple[str, str], int] = {}
+    for each in rejected:
+        at = first.setdefault((each.backend, each.variant), len(said)) if each.code is Code.NOT_SET_UP else len(said)
+        if at < len(said):
+            said[at] = replace(said[at], alike=(*said[at].alike, *each.offers))
+        else:
+            said.append(each)
+    return said
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,7 @@ class _Kind:
 
 
 _ALIKE = attrgetter(
-    "backend", "gpu", "gpu_count", "vram_bytes", "ram_bytes", "disk_bytes", "compute_capability", "shared"
+    "backend", "gpu", "gpu_count", "vram_bytes", "ram_bytes", "disk_bytes", "compute_capability", "shared", "missing",
 )  # fmt: skip
 _PRICE_AND_NAME = attrgetter("micros_per_hour", "name")
 _NAME = attrgetter("name")
