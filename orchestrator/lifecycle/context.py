@@ -64,16 +64,29 @@ class Context:
         """The machine, reached anew. Raises TimeUp where its reservation is used up, TakenBack or MachineGone where it
         is over, and what else `connect` raises.
         """
-        if self.tenure.is_over:
-            raise TimeUp("the time that was reserved for this machine is used up")
+        self.stop_if_over()
         try:
             return self.backend.connect(self.lease)
         except Gone as gone:
             raise over(gone) from gone
 
-    def transfer(self, what: str) -> Transfer:
-        """Something that is being sent or fetched, shown while it is under way."""
-        return Transfer(self.tools.home.live(self.job.id), self.attempt, what, self.tools.clock)
+    def upload(self) -> Transfer:
+        """Something that is being sent: shown while it is under way, ended when the user or the time says so."""
+
+        def wanted() -> None:
+            self.stop_if_cancelled()
+            self.stop_if_over()
+
+        return Transfer(self.tools.home.live(self.job.id), self.attempt, "upload", self.tools.clock, wanted)
+
+    def fetch(self) -> Transfer:
+        """Something that is being fetched, also after a cancellation: shown, and ended when the time is up."""
+        return Transfer(self.tools.home.live(self.job.id), self.attempt, "fetch", self.tools.clock, self.stop_if_over)
+
+    def stop_if_over(self) -> None:
+        """Raises TimeUp where a rented machine must be given back now."""
+        if self.tenure.is_over:
+            raise TimeUp("the time that was reserved for this machine is used up")
 
     @property
     def cancel_requested(self) -> bool:

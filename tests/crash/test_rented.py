@@ -163,6 +163,18 @@ def test_the_worker_ends_the_machine_when_its_watchdog_is_dead(place: Rented) ->
     check_nothing_rented(place)
 
 
+def test_a_fetch_that_takes_too_long_ends_with_the_reservation(place: Rented) -> None:
+    """And the attempt is lost, not succeeded: what it made is not here."""
+    place.cloud.set_fault("no_watchdog")
+    place.cloud.set_fault("slow")
+    job = place.rent({**QUICK, "limits": {"runtime": "1m", "attempts": 1}}, {"input": b"x"})
+    place.reserve(job, 30.0)
+    run(place)
+    assert place.outcomes(job) == ["lost"]
+    assert "before its results could be fetched" in place.job(job)["summary"]
+    check_nothing_rented(place)
+
+
 def test_a_worker_that_comes_back_too_late_deletes_the_machine(place: Rented) -> None:
     """Asleep until after the end, and the watchdog was dead: the first thing it does is to give the machine back."""
     place.cloud.set_fault("no_watchdog")
