@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.emulators.runpod import RunPodEmulator, why_no_memory_limit, why_no_pods
+from tests.emulators.runpod import RunPodEmulator
 from tests.emulators.runpod_kit import Client, Ssh
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """``needs("pods")``, ``"memory limit"``, ``"runpod"``: skipped, loudly, where this machine lacks it."""
-    reasons = {"pods": why_no_pods, "memory limit": why_no_memory_limit, "runpod": why_no_package}
-    for mark in item.iter_markers("needs"):
-        if (reason := reasons.get(mark.args[0])) and (lack := reason()):
-            pytest.skip(f"NOT TESTED: {lack}")
-
-
-def why_no_package() -> str | None:
-    found = importlib.util.find_spec("runpod")
-    return None if found else "the runpod package is not installed (pip install runpod)"
 
 
 @pytest.fixture
@@ -62,3 +48,17 @@ def ssh(tmp_path: Path) -> Ssh:
 def api(paper: RunPodEmulator) -> Client:
     """A client with the account's key for ``paper``."""
     return Client(paper)
+
+
+@pytest.fixture
+def account(cloud: RunPodEmulator) -> Client:
+    """A client with the account's key for ``cloud``."""
+    return Client(cloud)
+
+
+@pytest.fixture
+def pod(account: Client, ssh: Ssh) -> dict[str, Any]:
+    """A pod of ``cloud`` that can be logged in to."""
+    made = account.running(env={"PUBLIC_KEY": ssh.public, "MODEL": "a b"})
+    ssh.reachable(made)
+    return made

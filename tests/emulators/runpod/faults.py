@@ -69,10 +69,19 @@ class Faults:
     # --- any request ---
 
     def server_errors(
-        self, times: int = 1, status: int = 503, method: str | None = None, path: str | None = None
+        self,
+        times: int = 1,
+        status: int = 503,
+        method: str | None = None,
+        path: str | None = None,
+        html: bool = False,
     ) -> None:
-        """5xx before anything is done; with ``method="POST", path="/v2/pods"`` a create that creates nothing."""
-        self._add("reply", times, {"method": method, "path": path}, status=status, detail="internal server error")
+        """5xx before anything is done; with ``method="POST", path="/v2/pods"`` a create that creates nothing.
+
+        ``html``: the answer is a gateway's page, not a problem document.
+        """
+        where = {"method": method, "path": path}
+        self._add("reply", times, where, status=status, detail="internal server error", html=html)
 
     def too_many_requests(
         self, times: int = 1, retry_after: int = 1, method: str | None = None, path: str | None = None
@@ -80,7 +89,7 @@ class Faults:
         """429 whatever the quota says."""
         self._add(
             "reply", times, {"method": method, "path": path}, status=429, retry_after=retry_after,
-            detail="rate limit exceeded for the minute window",
+            detail="rate limit exceeded for the minute window", html=False,
         )  # fmt: skip
 
     def slow_replies(self, seconds: float, times: int = 1, method: str | None = None, path: str | None = None) -> None:
@@ -115,6 +124,10 @@ class Faults:
             "no capacity", times, {"gpu": gpu, "data_center": data_center, "cloud": cloud}, text=text,
             everywhere=data_center is None,
         )  # fmt: skip
+
+    def silent_null(self, times: int = 1) -> None:
+        """A create by GraphQL gives null without an error, and no pod."""
+        self._add("silent null", times, {})
 
     def forbidden(self, times: int = ALWAYS, gpu: str | None = None, cloud: str | None = None) -> None:
         """Creates are refused with 403: no access to that pool."""

@@ -243,7 +243,7 @@ def wait_for(child: int) -> int:
     return status if status >= 0 else 128 - status
 
 
-def remove_cgroup(path: Path) -> None:
+def remove_cgroup(path: Path, *, orphaned: bool) -> None:
     """Remove the pod's control group, and the emulator's if this was its last pod and the emulator is gone."""
     for _ in range(500):
         try:
@@ -253,13 +253,14 @@ def remove_cgroup(path: Path) -> None:
             break
         except OSError:
             time.sleep(0.01)
-    if os.getppid() == 1:
+    if orphaned:
         with contextlib.suppress(OSError):
             path.parent.rmdir()
 
 
 def main() -> int:
     """Run the pod that standard input describes."""
+    parent = os.getppid()
     text = b""
     while not text.endswith(b"\n"):
         part = os.read(0, 1 << 16)
@@ -275,7 +276,7 @@ def main() -> int:
     status = wait_for(child)
     if pod["cgroup"]:
         Path(pod["control"], "oom-kills").write_text(oom_kills(pod["cgroup"]))
-        remove_cgroup(Path(pod["cgroup"]["path"]))
+        remove_cgroup(Path(pod["cgroup"]["path"]), orphaned=os.getppid() != parent)
     return status
 
 
