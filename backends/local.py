@@ -67,7 +67,10 @@ class LocalBackend:
         self._slots = slots
 
     def offers(self, need: Need) -> Iterable[Offer]:
-        """The CPU, each GPU by itself, and where several are needed that many of a kind; all share RAM and disk."""
+        """The CPU, each GPU by itself, and where several are needed that many of a kind; all share RAM and disk.
+
+        Of VRAM a GPU offers what is free now, or what will be once the job of ours that holds it is gone.
+        """
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         cpu = Offer(
             backend=self.name,
@@ -81,7 +84,8 @@ class LocalBackend:
             as_of=datetime.now(UTC).date().isoformat(),
         )
         yield cpu
-        gpus = find_gpus()
+        gpus, held = find_gpus(), self._holders()
+        gpus = [replace(gpu, vram_used_bytes=0) if gpu.index in held else gpu for gpu in gpus]
         for gpu in gpus:
             yield _with_gpus(cpu, f"gpu{gpu.index}", [gpu])
         count = need.gpu.count if need.gpu else 1
@@ -181,12 +185,16 @@ class LocalBackend:
             return ()
         alike = [gpu.index for gpu in find_gpus() if gpu.name == offer.gpu]
         wanted = [int(offer.name.removeprefix("gpu"))] if offer.gpu_count == 1 else alike
-        holders = {gpu: held.key for held in self._all() if held.ended is None for gpu in held.gpus}
+        holders = self._holders()
         free = [gpu for gpu in wanted if gpu in alike and gpu not in holders]
         if len(free) < offer.gpu_count:
             taken = ", ".join(f"GPU {gpu} is held by {holders[gpu]}" for gpu in wanted if gpu in holders)
             raise NoCapacity(taken or f"{offer.gpu} is not in this machine any more", busy_for_now=bool(taken))
         return tuple(free[: offer.gpu_count])
+
+    def _holders(self) -> dict[int, str]:
+        """The keys of the leases that hold a GPU, by its index."""
+        return {gpu: held.key for held in self._all() if held.ended is None for gpu in held.gpus}
 
     def _check_free(self, offer: Offer, ram: int) -> None:
         others = [held for held in self._all() if held.ended is None]
@@ -246,7 +254,7 @@ def _with_gpus(cpu: Offer, name: str, gpus: list[Gpu]) -> Offer:
         name=name,
         gpu=gpus[0].name,
         gpu_count=len(gpus),
-        vram_bytes=min(gpu.vram_bytes for gpu in gpus),
+        vram_bytes=min(gpu.usable_bytes for gpu in gpus),
         compute_capability=gpus[0].compute_capability,
     )
 

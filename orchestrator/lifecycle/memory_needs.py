@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.catalog.architecture import bundled_models
 from orchestrator.catalog.families import bundled_families
 from orchestrator.catalog.model_files import hub_counts, kept_counts, read_config, safetensors_counts
+from orchestrator.catalog.models import bundled_models
 from orchestrator.catalog.places import bundled_cnns
 from orchestrator.planning.duration import Workload
 from orchestrator.planning.memory.estimate import Subject, estimate_memory

@@ -161,6 +161,9 @@ class NeuralModel(Part):
     )
     batch_size: Small = Field(1, description="Sequences or images per GPU in one forward pass.")
     seq_len: Tokens = Field(512, description="Tokens per sequence, of the longest one.")
+    target_len: Tokens | None = Field(
+        None, description="Tokens that the decoder of an encoder-decoder writes; seq_len, its source, if not given."
+    )
     lengths: Annotated[Literal["fixed", "dynamic"], *_words("fixed", "dynamic")] = Field(
         "fixed", description="`dynamic` where each batch is padded to its own longest sequence: memory fragments."
     )
@@ -169,6 +172,7 @@ class NeuralModel(Part):
     attention: Annotated[Literal["sdpa", "flash", "eager"], *_words("sdpa", "flash", "eager")] = Field(
         "sdpa", description="eager keeps the matrix of every head."
     )
+    compile: Switch = Field(False, description="Whether torch.compile runs it: activations shrink, by how much varies.")
     dropout: Switch | None = Field(
         None, description="Whether dropout is on; as the family usually has it if not given."
     )

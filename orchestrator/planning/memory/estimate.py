@@ -145,10 +145,11 @@ def _confidence(subject: Subject) -> Confidence:
     recipe = subject.recipe
     if recipe.model.probe:
         return "medium"
-    if not subject.known or not (recipe.known_family or subject.cnn):
+    arch, model = recipe.arch, recipe.model
+    if not subject.known or arch.confidence == "low" or not (recipe.known_family or subject.cnn):
         return "low"
     sharded = recipe.sharding > 0 or recipe.offloads
-    unmeasured = recipe.arch.experts > 1 or recipe.arch.parts or recipe.model.quantization != "none" or subject.cnn
+    unmeasured = arch.experts > 1 or arch.others or model.quantization != "none" or subject.cnn or model.compile
     return "medium" if sharded or unmeasured else "high"
 
 

@@ -17,16 +17,19 @@ def inference_phases(recipe: Recipe) -> Iterator[Phase]:
         yield _gguf(recipe)
         return
     yield _load(recipe)
+    if recipe.encoder:
+        yield _encode(recipe, "encoder", recipe.encoder)
     yield _prefill(recipe)
     for part in recipe.arch.parts:
         yield _encode(recipe, part.name or part.model_type, Recipe(recipe.model, part, recipe.families))
 
 
 def kv_cache_bytes(recipe: Recipe) -> int:
-    """Keys and values of every token of every sequence; an encoder has none."""
+    """Keys and values of every token of every sequence, also of those that an encoder read; an encoder has none."""
     if recipe.arch.vocab <= 1 or recipe.arch.is_vision:
         return 0
-    tokens = (recipe.model.kv_cache_tokens or recipe.model.seq_len) * recipe.model.batch_size
+    sizes = recipe.sizes()
+    tokens = ((recipe.model.kv_cache_tokens or sizes.seq) + sizes.source) * sizes.batch
     return 2 * recipe.arch.layers * recipe.arch.kv * tokens * cache_element_bytes(recipe)
 
 
@@ -69,7 +72,7 @@ def _precision(recipe: Recipe) -> str:
 
 
 def _encode(recipe: Recipe, name: str, part: Recipe) -> Phase:
-    """A vision part at work: the weights of all parts are there."""
+    """A vision part or an encoder at work: the weights of all parts are there."""
     sizes = part.sizes()
     row = part.row()
     return Phase(

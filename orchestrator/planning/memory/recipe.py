@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from orchestrator.catalog.architecture import Architecture
+from orchestrator.catalog.architecture import ENCODER, Architecture
 from orchestrator.catalog.families import FamilyTable, Mode, Row, Sizes
 from orchestrator.spec.neural import GGUF_BITS, NeuralModel
 
@@ -129,7 +129,13 @@ class Recipe:
 
     def sizes(self) -> Sizes:
         """The batch."""
-        return Sizes(self.model.batch_size, tokens_of(self.model, self.arch), self.arch)
+        source = source_tokens(self.model, self.arch.encoder) if self.arch.encoder else 0
+        return Sizes(self.model.batch_size, tokens_of(self.model, self.arch), self.arch, source)
+
+    @property
+    def encoder(self) -> Recipe | None:
+        """The same run of the encoder of an encoder-decoder."""
+        return replace(self, arch=self.arch.encoder) if self.arch.encoder else None
 
     def row(self) -> Row:
         """The family's coefficients, or the upper envelope's."""
@@ -142,9 +148,24 @@ class Recipe:
         return self.families.knows(self.arch.model_type)
 
 
+WHISPER_TOKENS = 1500
+"""Every window of 30 seconds, whatever is said in it."""
+WHISPER_TARGET = 448
+
+
 def tokens_of(model: NeuralModel, arch: Architecture) -> int:
-    """Tokens of one sequence; an image of ``image_size`` has a token per patch."""
-    if not arch.is_vision:
-        return model.seq_len
-    patch = 14 if "patch14" in arch.name else 32 if "patch32" in arch.name else 16
-    return ((model.image_size or 224) // patch) ** 2 + 1
+    """Tokens of one sequence: of an image of ``image_size`` its patches, of an encoder-decoder those of the target."""
+    if arch.is_vision:
+        patch = 14 if "patch14" in arch.name else 32 if "patch32" in arch.name else 16
+        return ((model.image_size or 224) // patch) ** 2 + 1
+    if arch.model_type.endswith(ENCODER):
+        return source_tokens(model, arch)
+    if arch.encoder:
+        most = WHISPER_TARGET if arch.model_type == "whisper" else model.seq_len
+        return model.target_len or min(model.seq_len, most)
+    return model.seq_len
+
+
+def source_tokens(model: NeuralModel, encoder: Architecture) -> int:
+    """Tokens that the encoder of an encoder-decoder reads."""
+    return WHISPER_TOKENS if encoder.model_type.startswith("whisper") else model.seq_len

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.catalog.architecture import VISION, WITH_DROPOUT, Architecture, ModelTable, from_config
+from orchestrator.catalog.architecture import VISION, WITH_DROPOUT, Architecture, from_config
 from orchestrator.catalog.families import FamilyTable
+from orchestrator.catalog.models import ModelTable
 from orchestrator.catalog.places import Cnn
 from orchestrator.planning.memory.estimate import Subject
 from orchestrator.planning.memory.recipe import Recipe
