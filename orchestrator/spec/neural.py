@@ -138,6 +138,9 @@ class NeuralModel(Part):
     params: Parameters | None = Field(None, description="Number of parameters, such as 1.4B.")
     weights: FileName | None = Field(None, description="A .safetensors file: its header has the exact counts.")
     probe: Probe | None = Field(None, description="Two measured peaks of your own code.")
+    tied: Switch | None = Field(
+        None, description="Whether input and output embedding are one in memory; as the model has it if not given."
+    )
     file_size: Size | None = Field(
         None, description="Size of the file with the weights, if it is no plain dump of them."
     )

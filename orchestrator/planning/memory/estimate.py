@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from orchestrator.catalog.places import Cnn
 from orchestrator.planning.memory import device, host, inference
 from orchestrator.planning.memory.phases import Phase, training_phases
-from orchestrator.planning.memory.recipe import BYTES, Recipe
+from orchestrator.planning.memory.recipe import BITSANDBYTES, BYTES, Recipe
 from orchestrator.planning.need import Confidence, MemoryNeed, VariantNeed
 
-SIGMA: Mapping[Confidence, float] = {"measured": 0.03, "high": 0.06, "medium": 0.1, "low": 0.15}
+SIGMA: Mapping[Confidence, float] = {"measured": 0.03, "high": 0.06, "medium": 0.12, "low": 0.15}
 """Spread of the natural logarithm of need over estimate, before calibration."""
+HOARDING_SIGMA = 0.15
+"""What the device shows beyond the need varies so much more where old trainers meet changing lengths: which gaps the
+allocator is left with depends on the order in which the lengths come."""
 RAM_SIGMA = 0.1
 
 SLACK_TERM = "allocator slack"
@@ -55,6 +58,7 @@ class MemoryEstimate:
     family: str
     confidence: Confidence
     notes: tuple[str, ...]
+    hoards: bool = False
 
     @property
     def sigma(self) -> float:
@@ -71,8 +75,9 @@ class MemoryEstimate:
         return VariantNeed(self.vram_need(), ram, self.confidence, self.notes)
 
     def interval(self) -> dict[str, int]:
-        """Bytes that suffice with 5, 50 and 95 %: of VRAM, or of RAM where no GPU is used."""
-        middle, sigma = (self.vram_bytes, self.sigma) if self.vram_bytes else (self.ram_bytes, RAM_SIGMA)
+        """Bytes that are not exceeded with 5, 50 and 95 %: of VRAM as the device shows it, or of RAM without a GPU."""
+        shown = math.hypot(self.sigma, HOARDING_SIGMA) if self.hoards else self.sigma
+        middle, sigma = (self.vram_bytes, shown) if self.vram_bytes else (self.ram_bytes, RAM_SIGMA)
         return {name: round(middle * math.exp(z * sigma)) for name, z in (("p05", -1.645), ("p50", 0), ("p95", 1.645))}
 
 
@@ -102,6 +107,7 @@ def estimate_memory(subject: Subject) -> MemoryEstimate:
         family=subject.family,
         confidence=_confidence(subject),
         notes=_notes(subject),
+        hoards=recipe.model.task == "train" and recipe.model.lengths == "dynamic" and recipe.model.transformers < 5,
     )
 
 
@@ -167,7 +173,7 @@ def _notes(subject: Subject) -> tuple[str, ...]:
             f"from_pretrained makes fp32 of a {host.file_dtype(recipe)} file: {double / 1e9:.1f} GB of host RAM; "
             f"pass dtype={_torch_name(host.file_dtype(recipe))} (torch_dtype before transformers 4.56)"
         )
-    bitsandbytes = model.quantization in ("nf4", "nf4-double", "int8") and subject.on_gpu and not subject.cnn
+    bitsandbytes = model.quantization in BITSANDBYTES and subject.on_gpu and not subject.cnn
     if bitsandbytes and model.transformers >= 5:
         notes.append("transformers 5 may keep the 16-bit weights on the GPU until all are quantised: counted in `load`")
     return tuple(notes)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from orchestrator.catalog.families import FEATURES
-from orchestrator.planning.memory.recipe import Recipe
+from orchestrator.planning.memory.recipe import BITSANDBYTES, Recipe, dequantised_bytes
 
 MOVING = tuple(name for name in FEATURES if name != "w")
 
@@ -53,7 +53,7 @@ def _phase(name: str, terms: Mapping[str, int]) -> Phase:
 def _loading(recipe: Recipe) -> dict[str, int]:
     """transformers 5 keeps the 16-bit sources until bitsandbytes has quantised them all."""
     whole = recipe.arch.params * 2
-    bitsandbytes = recipe.model.quantization in ("int8", "nf4", "nf4-double")
+    bitsandbytes = recipe.model.quantization in BITSANDBYTES
     weights = recipe.weights()
     sources = max(whole - weights, 0) if bitsandbytes and recipe.model.transformers >= 5 else 0
     return {"weights": weights, "unquantised weights": sources}
@@ -156,13 +156,18 @@ def _in_autocast(recipe: Recipe) -> dict[str, int]:
 def _block(recipe: Recipe) -> dict[str, int]:
     """What one block needs in its backward pass beside what it keeps."""
     row, sizes = recipe.row(), recipe.sizes()
-    recomputed = _saved(recipe) if recipe.model.gradient_checkpointing else 0
-    quantised = recipe.model.quantization != "none"
     return {
-        "recomputed block": recomputed,
+        "recomputed block": _saved(recipe) if recipe.model.gradient_checkpointing else 0,
         "backward of a block": row.bytes_of("work", sizes, MOVING),
-        "dequantised matrix": 2 * recipe.arch.hidden * recipe.arch.ffn if quantised else 0,
+        "dequantised matrix": dequantised_bytes(recipe),
+        "gradients of a block": _whole_gradients(recipe),
     }
+
+
+def _whole_gradients(recipe: Recipe) -> int:
+    """Gradients of two blocks in 16 bit before they are reduced to this GPU's share."""
+    whole = recipe.sharding == 3 and not recipe.adapters and not recipe.offloads
+    return 2 * 2 * recipe.arch.block_params if whole else 0
 
 
 def _backward_begins(recipe: Recipe) -> dict[str, int]:
@@ -225,5 +230,14 @@ def _step(recipe: Recipe) -> dict[str, int]:
     return {
         **_states(recipe),
         "gradients": _gradients(recipe),
+        "fp32 gradients": _master_gradients(recipe),
         "optimizer's copy": copy // recipe.gpus if recipe.sharding >= 1 else copy,
     }
+
+
+def _master_gradients(recipe: Recipe) -> int:
+    """DeepSpeed steps with an fp32 copy of its share of the gradients; stage 3 frees the 16-bit ones for it."""
+    if not recipe.master_bytes or recipe.offloads or not recipe.sharding:
+        return 0
+    each = 2 if recipe.sharding == 3 else 4
+    return recipe.trained_params() * each // recipe.gpus

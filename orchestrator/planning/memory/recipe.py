@@ -19,6 +19,8 @@ QUANTIZED_BYTES = {
 }
 """Bytes per weight of a quantised matrix."""
 
+BITSANDBYTES = ("int8", "nf4", "nf4-double")
+
 STATE_BYTES = {
     "adamw": 2.0,
     "adamw-fused": 2.0,
@@ -60,7 +62,17 @@ class Recipe:
     @property
     def activation_bytes(self) -> int:
         """Bytes of an element of the residual stream."""
-        return 4 if self.model.precision == "fp32" or (self.amp and not self.adapters) else 2
+        if self.model.precision == "fp32" or self.upcasts:
+            return 4
+        return 4 if self.amp and not self.adapters else 2
+
+    @property
+    def upcasts(self) -> bool:
+        """Whether what bitsandbytes leaves alone is made fp32, as ``prepare_model_for_kbit_training`` does.
+
+        The residual stream is fp32 then, and autocast computes in 16 bit. GPTQ models are left as they are.
+        """
+        return self.adapters and self.model.task == "train" and self.model.quantization in BITSANDBYTES
 
     @property
     def trained_bytes(self) -> int:
@@ -103,8 +115,8 @@ class Recipe:
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes of a weight that a quantiser leaves alone: training upcasts embeddings and norms to fp32."""
-        return 4 if self.model.task == "train" else 2
+        """Bytes of a weight that a quantiser leaves alone: embeddings and norms."""
+        return 4 if self.upcasts else 2
 
     def states(self) -> int:
         """Bytes of the optimizer's states."""
@@ -125,7 +137,7 @@ class Recipe:
         if not self.adapters:
             return precision, attention, "none"
         targets = "all" if self.model.lora.targets == "all-linear" else "qv"
-        return "amp" if precision == "amp" else "bf16", attention, targets
+        return "amp" if precision == "amp" or self.upcasts else "bf16", attention, targets
 
     def sizes(self) -> Sizes:
         """The batch."""
@@ -146,6 +158,21 @@ class Recipe:
     def known_family(self) -> bool:
         """Whether the family was traced."""
         return self.families.knows(self.arch.model_type)
+
+
+def dequantised_bytes(recipe: Recipe) -> int:
+    """16-bit copies of quantised matrices that live at once.
+
+    bitsandbytes makes that of one matrix and computes it again for the backward pass. The GPTQ kernels of training are
+    plain torch: autograd keeps the 16-bit copies of a block, and the largest is unpacked in 32 and in 16 bit first.
+    """
+    model, arch = recipe.model, recipe.arch
+    if model.quantization == "none" or model.quantization.startswith("gguf"):
+        return 0
+    largest = arch.hidden * (arch.expert_ffn or arch.ffn)
+    if model.task == "train" and model.quantization.startswith("gptq"):
+        return 2 * arch.block_params + 6 * largest
+    return 2 * largest
 
 
 WHISPER_TOKENS = 1500

@@ -51,6 +51,8 @@ def subject_of(model: NeuralModel, files: Files, tables: Tables, gpus: int = 1, 
     arch, known = _architecture(model, files, tables)
     if files.counts:
         arch = replace(arch, params=sum(files.counts.values()))
+    if model.tied is not None:
+        arch = _with_embeddings(arch, tied=model.tied)
     return Subject(Recipe(model, arch, tables.families, gpus), None, on_gpu, known)
 
 
@@ -77,6 +79,12 @@ def _architecture(model: NeuralModel, files: Files, tables: Tables) -> tuple[Arc
     if not count:
         raise UnknownModelError(_advice(model))
     return typical(count), False
+
+
+def _with_embeddings(arch: Architecture, *, tied: bool) -> Architecture:
+    """The same with one embedding or two, whatever the model came with."""
+    more = (arch.tied - tied) * arch.embedding_params
+    return replace(arch, tied=tied, params=arch.params + more)
 
 
 def _advice(model: NeuralModel) -> str:

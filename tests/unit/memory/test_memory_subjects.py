@@ -44,7 +44,8 @@ def test_a_config_of_an_encoder_decoder_is_read_with_both_sides():
     }  # fmt: skip
     found = from_config(config)
     known = bundled_models().find("google/flan-t5-base")
-    assert found.encoder and known and known.encoder
+    assert found.encoder
+    assert known
     assert (found.model_type, found.encoder.layers) == ("t5_gated", 12)
     assert found.params == pytest.approx(known.params, rel=0.01)
 
