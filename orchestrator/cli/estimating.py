@@ -116,7 +116,7 @@ def _room(estimate: MemoryEstimate, fits: list[Fit]) -> Fit | None:
 
 
 def _largest(found: Subject, room: Fit) -> Found:
-    sequence = None if found.cnn or found.recipe.model.probe else largest_sequence(found, room.capacity_bytes)
+    sequence = largest_sequence(found, room.capacity_bytes) if found.reads_text else None
     return {"on": room.name, "batch_size": largest_batch(found, room.capacity_bytes), "seq_len": sequence}
 
 

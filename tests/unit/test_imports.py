@@ -81,6 +81,13 @@ def test_planning_loads_no_migrations_and_no_sdk(home: Path, command: str) -> No
     assert not loaded(home, command, str(home / "noop.yaml"), *budget) & (SDKS | {"alembic"})
 
 
+def test_estimating_loads_no_database(home: Path) -> None:
+    spec = home / "model.yaml"
+    spec.write_text('name: m\nworkdir: work\nrun: "true"\nmodel: {hf: microsoft/phi-1_5}\n')
+    databases = {"sqlalchemy", "sqlmodel", "alembic"}
+    assert not loaded(home, "estimate", str(spec)) & (SDKS | databases | {"huggingface_hub", "rich", "asyncio"})
+
+
 def test_submitting_loads_no_migrations_and_no_sdk(home: Path) -> None:
     """Also where nothing is feasible, which submits nothing and so leaves no worker behind."""
     spec = home / "huge.yaml"

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator.catalog.diffusion import Diffusion
 from orchestrator.catalog.places import Cnn
 from orchestrator.planning.memory import device, host, inference
+from orchestrator.planning.memory.diffusion import NOTE, diffusion_phases
 from orchestrator.planning.memory.phases import Phase, training_phases
 from orchestrator.planning.memory.recipe import BITSANDBYTES, BYTES, Recipe
 from orchestrator.planning.need import Confidence, MemoryNeed, VariantNeed
@@ -25,12 +27,18 @@ CONTEXT_TERM = "CUDA context"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is estimated: a recipe, or a network of convolutions, on a GPU or on none."""
+    """What is estimated: a recipe, a network of convolutions or a diffusion model, on a GPU or on none."""
 
     recipe: Recipe
     cnn: Cnn | None = None
     on_gpu: bool = True
     known: bool = True
+    diffusion: Diffusion | None = None
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it has a length of sequences to speak of."""
+        return not (self.cnn or self.diffusion or self.recipe.model.probe)
 
     @property
     def family(self) -> str:
@@ -118,6 +126,8 @@ def phases_of(subject: Subject) -> list[Phase]:
         return [_probed(recipe)]
     if subject.cnn:
         return [_convolutions(recipe, subject.cnn)]
+    if subject.diffusion:
+        return list(diffusion_phases(recipe, subject.diffusion))
     if recipe.model.task == "infer":
         return list(inference.inference_phases(recipe))
     return list(training_phases(recipe))
@@ -162,10 +172,14 @@ def _confidence(subject: Subject) -> Confidence:
 def _notes(subject: Subject) -> tuple[str, ...]:
     recipe, model = subject.recipe, subject.recipe.model
     notes = []
-    if not subject.known:
+    if subject.diffusion:
+        notes.append(NOTE)
+    elif not subject.known:
         notes.append("only the number of parameters is known: shape guessed, activations at the upper envelope")
     elif not (recipe.known_family or subject.cnn or model.probe):
         notes.append(f"family {recipe.arch.model_type!r} was never traced: activations at the upper envelope")
+    if recipe.arch.confidence == "low":
+        notes.append(f"the shape of {recipe.arch.name} is a guess: {recipe.arch.params / 1e6:.0f} million parameters")
     needless = recipe.weight_bytes < BYTES["fp32"] and host.loading_dtype(recipe) == "fp32" != host.file_dtype(recipe)
     if subject.on_gpu and needless and model.quantization == "none" and not model.probe:
         double = recipe.arch.params * BYTES["fp32"]
@@ -173,7 +187,7 @@ def _notes(subject: Subject) -> tuple[str, ...]:
             f"from_pretrained makes fp32 of a {host.file_dtype(recipe)} file: {double / 1e9:.1f} GB of host RAM; "
             f"pass dtype={_torch_name(host.file_dtype(recipe))} (torch_dtype before transformers 4.56)"
         )
-    bitsandbytes = model.quantization in BITSANDBYTES and subject.on_gpu and not subject.cnn
+    bitsandbytes = model.quantization in BITSANDBYTES and subject.on_gpu and subject.reads_text
     if bitsandbytes and model.transformers >= 5:
         notes.append("transformers 5 may keep the 16-bit weights on the GPU until all are quantised: counted in `load`")
     return tuple(notes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.catalog.families import FEATURES
 from orchestrator.planning.memory.recipe import BITSANDBYTES, Recipe, dequantised_bytes
@@ -108,8 +108,9 @@ def _dropout(recipe: Recipe) -> int:
 
 
 def _sides(recipe: Recipe) -> tuple[Recipe, ...]:
-    """The network, and its encoder if it has one."""
-    return (recipe, recipe.encoder) if recipe.encoder else (recipe,)
+    """The network, its encoder if it has one, and the parts that see, unless adapters leave these frozen."""
+    parts = () if recipe.adapters else tuple(replace(recipe, arch=part) for part in recipe.arch.parts)
+    return (recipe, recipe.encoder, *parts) if recipe.encoder else (recipe, *parts)
 
 
 def _activations(recipe: Recipe, *sides: Recipe) -> dict[str, int]:

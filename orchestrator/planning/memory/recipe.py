@@ -120,11 +120,15 @@ class Recipe:
 
     def states(self) -> int:
         """Bytes of the optimizer's states."""
+        return self.states_of(self.trained_params())
+
+    def states_of(self, trained: int) -> int:
+        """Bytes of the optimizer's states of so many weights."""
         name = self.model.optimizer
         each = FIXED_STATE_BYTES.get(name, STATE_BYTES.get(name, 0.0) * self.trained_bytes)
         if self.master_bytes:
             each = each * 2 if name in ("adamw", "adamw-fused") else each
-        return round(self.trained_params() * (each + self.master_bytes))
+        return round(trained * (each + self.master_bytes))
 
     def gradients(self) -> int:
         """Bytes of all gradients."""

@@ -29,7 +29,7 @@ def _flops(subject: Subject) -> float | None:
     Checkpointing goes forward twice.
     """
     recipe, model = subject.recipe, subject.recipe.model
-    if subject.cnn or model.steps is None:
+    if not subject.reads_text or model.steps is None:
         return None
     passes = 1.0
     if model.task == "train":
