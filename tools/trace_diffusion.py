@@ -38,13 +38,18 @@ BF16 = torch.bfloat16
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A denoiser of ``pixels``, with what it is told the text by."""
+    """A denoiser of ``pixels``, with what it is told the text by.
+
+    ``text_in_training``: whether diffusers' scripts keep that on the GPU in training. Of the large ones they encode the
+    prompts first, and delete it.
+    """
 
     make: Callable[[], nn.Module]
     call: Call
     pixels: int
     text_params: int
     latents: int
+    text_in_training: bool = True
 
 
 def unet(pixels: int, width: int, *, sdxl: bool = False) -> Call:
@@ -108,12 +113,12 @@ MODELS = {
     "stable-diffusion-xl-base-1.0": Model(
         lambda: UNet2DConditionModel(**SDXL), unet(1024, 2048, sdxl=True), 1024, CLIP_L + CLIP_BIG_G, 4),
     "stable-diffusion-3-medium": Model(
-        lambda: SD3Transformer2DModel(**SD3), sd3, 1024, CLIP_L + CLIP_BIG_G + T5_XXL, 16),
+        lambda: SD3Transformer2DModel(**SD3), sd3, 1024, CLIP_L + CLIP_BIG_G + T5_XXL, 16, False),
     "flux.1-dev": Model(
         lambda: FluxTransformer2DModel(guidance_embeds=True), flux(1024, 64, 4096, 3, pooled=True), 1024,
-        CLIP_L + T5_XXL, 16),
+        CLIP_L + T5_XXL, 16, False),
     "flux.2-klein-base-4b": Model(
-        lambda: Flux2Transformer2DModel(**KLEIN), flux(1024, 128, 7680, 4, pooled=False), 1024, QWEN3_4B, 32),
+        lambda: Flux2Transformer2DModel(**KLEIN), flux(1024, 128, 7680, 4, pooled=False), 1024, QWEN3_4B, 32, False),
 }  # fmt: skip
 
 
@@ -160,7 +165,8 @@ def row(name: str, model: Model) -> dict[str, Any]:
         return autoencoder(model.latents)
 
     return {
-        "name": name, "denoiser_params": count(model.make), "text_params": model.text_params, "vae_params": count(vae),
+        "name": name, "denoiser_params": count(model.make), "text_params": model.text_params,
+        "text_in_training": int(model.text_in_training), "vae_params": count(vae),
         "pixels": model.pixels, "train_bytes": adds(model.make, model.call, train=True),
         "checkpointed_bytes": adds(model.make, model.call, train=True, checkpointing=True),
         "denoise_bytes": adds(model.make, model.call, train=False), "decode_bytes": adds(vae, decode, train=False),

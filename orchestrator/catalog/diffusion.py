@@ -10,18 +10,22 @@ from pathlib import Path
 from orchestrator.catalog.rows import Row, read_rows
 
 _COLUMNS = (
-    "name", "denoiser_params", "text_params", "vae_params", "pixels", "train_bytes", "checkpointed_bytes",
-    "denoise_bytes", "decode_bytes", "source", "date",
+    "name", "denoiser_params", "text_params", "text_in_training", "vae_params", "pixels", "train_bytes",
+    "checkpointed_bytes", "denoise_bytes", "decode_bytes", "source", "date",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Diffusion:
-    """Parameters of the parts, and the bytes in 16 bit that one image of ``pixels`` x ``pixels`` adds to each step."""
+    """Parameters of the parts, and the bytes in 16 bit that one image of ``pixels`` x ``pixels`` adds to each step.
+
+    ``text_in_training``: whether the text encoder stays on the GPU in training. Large ones encode the prompts first.
+    """
 
     name: str
     denoiser_params: int
     text_params: int
+    text_in_training: bool
     vae_params: int
     pixels: int
     train_bytes: int
@@ -49,5 +53,6 @@ def bundled_diffusion() -> dict[str, Diffusion]:
 
 def _diffusion(row: Row) -> Diffusion:
     row.needed("source")
-    sizes = {name: round(row.needed_number(name)) for name in _COLUMNS[1:9]}
-    return Diffusion(row.needed("name"), **sizes)
+    flag = "text_in_training"
+    sizes = {name: round(row.needed_number(name)) for name in _COLUMNS[1:10] if name != flag}
+    return Diffusion(name=row.needed("name"), text_in_training=row.needed(flag) == "1", **sizes)

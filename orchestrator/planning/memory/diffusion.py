@@ -17,8 +17,8 @@ GUIDANCE = 2
 LAST_BLOCKS = 1 / 8
 """Share of the activations that lives when all gradients exist."""
 NOTE = (
-    "a diffusion model is a sum of parts that nobody measured: text encoder and autoencoder are counted as they stay "
-    "on the GPU; encoding the data set first takes them off it"
+    "a diffusion model is a sum of parts that nobody measured together; in training large text encoders (T5, Qwen) are "
+    "taken to encode the prompts first and to leave the GPU, small ones and the autoencoder to stay"
 )
 
 
@@ -26,7 +26,9 @@ def diffusion_phases(recipe: Recipe, parts: Diffusion) -> Iterator[Phase]:
     """A training step of the denoiser, or a pipeline that generates images."""
     area = ((recipe.model.image_size or parts.pixels) / parts.pixels) ** 2
     images = recipe.model.batch_size * area * WIDTH.get(recipe.model.precision, 1.0)
-    lasting = {"weights": recipe.weights(), "text encoder": 2 * parts.text_params, "autoencoder": 2 * parts.vae_params}
+    reads = recipe.model.task == "infer" or parts.text_in_training
+    text = 2 * parts.text_params if reads else 0
+    lasting = {"weights": recipe.weights(), "text encoder": text, "autoencoder": 2 * parts.vae_params}
     yield Phase("load", lasting)
     if recipe.model.task == "train":
         yield from _training(recipe, parts, lasting, images)

@@ -79,3 +79,42 @@ def test_every_row_of_the_table_of_models_says_where_it_is_from():
 
 def test_a_shape_that_nobody_has_seen_is_told_with_low_confidence():
     assert estimate(hf="deepencoder-sam-base", task="infer").confidence == "low"
+
+
+KLEIN = {"hf": "black-forest-labs/FLUX.2-klein-base-4B", "batch_size": 2, "image_size": 512, "precision": "bf16",
+         "gradient_checkpointing": True}  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "measured"), [("full", 39.87), ("lora", 10.71)])
+def test_a_diffusion_model_is_near_what_peft_measured_of_one(method, measured):
+    """Reserved memory on an L40S with rank 32; no constant is from these rows."""
+    found = estimate(**KLEIN, method=method, lora={"rank": 32}, optimizer="adamw")
+    assert found.reserved_bytes / GB == pytest.approx(measured, rel=0.15)
+    assert found.confidence == "low"
+    assert "sum of parts" in found.notes[0]
+
+
+def test_generating_images_holds_all_parts_and_decodes_them():
+    found = estimate(hf="stabilityai/stable-diffusion-xl-base-1.0", task="infer", precision="fp16")
+    assert found.phase == "decode images"
+    assert found.vram_terms["text encoder"] == 2 * 817_720_320
+    assert sum(found.vram_terms.values()) == found.vram_bytes
+    larger = estimate(hf="stabilityai/stable-diffusion-xl-base-1.0", task="infer", precision="fp16", image_size=2048)
+    assert larger.vram_bytes > found.vram_bytes
+
+
+def test_parts_that_see_are_held_where_they_are_trained():
+    ocr = {"hf": "deepseek-ai/DeepSeek-OCR", "batch_size": 8, "seq_len": 128}
+    small, large = (estimate(**ocr, image_size=size).allocated_bytes for size in (512, 1536))
+    assert large > small
+    frozen = [estimate(**ocr, image_size=size, method="lora").allocated_bytes for size in (512, 1536)]
+    assert frozen[0] == frozen[1]
+
+
+def test_deepspeed_adds_fp32_gradients_of_its_share_at_the_step():
+    """2P + 18P/N at stage 2, as DeepSpeed's own code counts: stage_1_and_2.py."""
+    model = {"hf": "meta-llama/Llama-2-7b-hf", "gradient_checkpointing": True, "optimizer": "adamw-fused"}
+    params = subject(hf=model["hf"]).recipe.arch.params
+    states = estimate(**model, gpus=8, zero_stage=2)
+    assert states.allocated_bytes == pytest.approx(2 * params + 18 * params / 8, rel=0.01)
+    assert "fp32 gradients" in states.vram_terms
