@@ -64,6 +64,13 @@ LITGPT_LORA = {
 """As its config_hub has them (lora.yaml of commit 26857050): some adapt every matrix, the others queries and values
 with rank 32. The tables of 2023 have rank 8 on queries and values."""
 METRIC = {"peft": "reserved", "ms-swift": "device", "Qwen": "device", "HF": "device", "litgpt": "allocated"}
+TORCHTUNE: dict[str, dict[str, Any]] = {
+    "+packed": {},
+    "+compile": {"compile": True},
+    "+chunked CE": {"compile": True, "chunked_loss": True},
+    "+activation ckpt": {"compile": True, "chunked_loss": True, "gradient_checkpointing": True},
+}
+"""What its table adds, step by step. What comes after these is not modelled: the optimizer within the backward pass."""
 UNSTATED = "itu-rad/GPUMemNet"
 UNSTATED_NAMES = {
     "BERT_base": "google-bert/bert-base-uncased", "BERT_large": "google-bert/bert-large-uncased",
@@ -93,6 +100,7 @@ What is not known rather than wrong, and so is not fitted:
   pressure) was decided after seeing these calls."""
 OTHER = """litgpt keeps two embeddings of every model, computes its loss in chunks, and adapts by model what its
 config_hub says. Its blocks are its own and its adapters are in 16 bit, so these rows show how far the estimate carries.
+torchtune compiles from its second row on; the fifth of the activations that this saves is read off the first two.
 """
 
 
@@ -255,6 +263,22 @@ def litgpt_rows() -> list[Compared]:
     return found
 
 
+def torchtune_rows() -> list[Compared]:
+    """Full training of Llama 3.2 3B in torchtune, at what torch has active."""
+    found = []
+    for row in rows("measured_peaks.csv"):
+        technique = row["note"].rpartition("technique=")[2]
+        if origin_of(row) == "torchtune" and technique in TORCHTUNE and row["method"] == "full":
+            estimate = predicted(
+                hf="meta-llama/Llama-3.2-3B", batch_size=int(row["batch"]), seq_len=int(row["seq"]),
+                optimizer="adamw-fused", **TORCHTUNE[technique],
+            )  # fmt: skip
+            value, measured = estimate.allocated_bytes, float(row["measured_peak_gb"])
+            name = f"torchtune {technique}"
+            found.append(Compared(row, "torchtune", name, "full", measured, value / GB, *_interval(estimate, value)))
+    return found
+
+
 def oom_calls() -> list[Call]:
     """Every single-GPU row, out of memory or not, against the capacity of its GPU."""
     impossible = impossible_rows()
@@ -334,7 +358,7 @@ def main() -> None:
     print(f"## Traced peaks\n\n{len(traced)} rows: median {median_error(traced):.3%}, worst {worst:.2%}.\n")
     print(f"## Published peaks, single GPU\n\n{len(published)} rows: median {median_error(published):.1%}; "
           f"{within:.0%} within 10 %.\n")  # fmt: skip
-    other = litgpt_rows()
+    other = [*litgpt_rows(), *torchtune_rows()]
     print(_table(BY_SOURCE, _by(published)))
     print(f"\nThe 90 % interval holds {sum(row.covered for row in published) / len(published):.0%} of them.\n{CAUTION}")
     print("\n## Other code than Hugging Face's, single GPU\n\n" + OTHER)
