@@ -71,7 +71,8 @@ class Offer:
     """Something that could be rented now, at a price, with a capacity.
 
     ``name`` is unique within its backend and the same in every listing. ``shared`` says that a lease takes a
-    slice as large as the job asks for (this machine's RAM) instead of the whole machine.
+    slice as large as the job asks for (this machine's RAM) instead of the whole machine. ``caveat`` is told with every
+    plan that goes there.
     """
 
     backend: str
@@ -88,6 +89,7 @@ class Offer:
     source: str = ""
     as_of: str = ""
     billing: Billing = BY_THE_SECOND
+    caveat: str = ""
 
 
 @dataclass(frozen=True, slots=True)

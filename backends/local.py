@@ -22,7 +22,7 @@ from typing import Any
 from backends.base import Lease, LeaseRequest, Machine, Need, NoCapacity, Offer, Rejected, SetupState
 from backends.channels.local import LocalMachine
 from backends.failpoints import failpoint
-from backends.hardware import Gpu, boot_clock, boot_id, find_gpus, total_ram
+from backends.hardware import SPILLS, Gpu, boot_clock, boot_id, find_gpus, spills_to_ram, total_ram
 from backends.units import format_size
 
 RAM_KEPT_FREE = 0.1
@@ -30,6 +30,10 @@ RAM_KEPT_FREE = 0.1
 
 RAM_UNDECLARED = 1_000_000_000
 """Bytes that a CPU job which declares no RAM is counted with when several run at once."""
+
+
+WORTH_SAYING = 100_000_000
+"""VRAM in use by others from which on it is told."""
 
 
 def open_backend(root: Path, settings: Mapping[str, Any]) -> LocalBackend:
@@ -256,7 +260,17 @@ def _with_gpus(cpu: Offer, name: str, gpus: list[Gpu]) -> Offer:
         gpu_count=len(gpus),
         vram_bytes=min(gpu.usable_bytes for gpu in gpus),
         compute_capability=gpus[0].compute_capability,
+        caveat="; ".join(_caveats(gpus)),
     )
+
+
+def _caveats(gpus: list[Gpu]) -> Iterator[str]:
+    """What is less, or other, than on a GPU that is rented."""
+    taken = max(gpu.vram_used_bytes for gpu in gpus)
+    if taken >= WORTH_SAYING:
+        yield f"{format_size(taken)} of its VRAM are in use by the display and other programs"
+    if spills_to_ram():
+        yield SPILLS
 
 
 def _usable_ram() -> int:

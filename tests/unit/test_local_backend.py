@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,14 @@ def test_each_gpu_is_an_offer_and_has_one_holder(gpus, backend):
 def test_what_a_job_of_ours_holds_of_a_gpu_will_be_free_again(gpus, backend):
     backend.create(LeaseRequest("a", offer(backend, "gpu0"), 10**8))
     assert offer(backend, "gpu0").vram_bytes == offer(backend, "gpu1").vram_bytes == FREE
+
+
+def test_what_is_other_than_on_a_rented_gpu_is_told(gpus, backend, monkeypatch):
+    assert offer(backend, "gpu0").caveat == "537 MB of its VRAM are in use by the display and other programs"
+    assert offer(backend, "gpu1").caveat == offer(backend, "cpu").caveat == ""
+    monkeypatch.setattr(platform, "release", lambda: "5.15.153.1-microsoft-standard-WSL2")
+    assert "crawls instead of running out of memory" in offer(backend, "gpu1").caveat
+    assert offer(backend, "cpu").caveat == ""
 
 
 def test_several_gpus_of_a_kind_are_leased_together(gpus, backend):
