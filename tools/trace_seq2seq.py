@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from trace_families import FEATURES as SIZES
 from trace_families import IN_BLOCK, MOVING, OUTSIDE, fit, write
-from tracing import LAYERS, LoraLinear, Mode, Tracker, _add_lora, _autocast, _hidden
+from tracing import LoraLinear, Mode, Tracker
 from transformers import CONFIG_MAPPING
 from transformers.initialization import no_init_weights
 
@@ -56,6 +57,9 @@ SHAPES = (
     Shape(4, 768, 384, 1024, 4096, 16, 64, 32128),
 )
 """The last one is for checking."""
+LAYERS = 3
+"""Blocks of each side: the last but one is the one that is looked at."""
+ATTENTION = ("q", "v", "q_proj", "v_proj")
 FREE_HEAD_DIM = ("t5", "t5_gated")
 FAMILIES = ("t5", "t5_gated", "bart", "whisper")
 MODES = (Mode("bf16"), Mode("amp"), Mode("fp32"), Mode("bf16", lora="qv"), Mode("bf16", lora="all"))
@@ -143,7 +147,8 @@ class Watch:
             base = side.after[-1] if side.after else side.before
             side.forward_work.append(self.tracker.since() - base)
             side.after.append(self.tracker.live)
-            if (hidden := _hidden(output)).requires_grad:
+            hidden = output[0] if isinstance(output, tuple) else output
+            if hidden.requires_grad:
                 hidden.register_hook(lambda _grad: self.arrived(side, index))
 
         return hook
@@ -180,9 +185,22 @@ def build(family: str, s: Shape, mode: Mode) -> nn.Module:
     model.tie_weights()
     if mode.lora != "none":
         model.requires_grad_(False)
-        for side in (model.get_encoder(), model.get_decoder()):
-            _add_lora(blocks_of(side), mode.lora, mode.rank)
+        for block in (*blocks_of(model.get_encoder()), *blocks_of(model.get_decoder())):
+            add_lora(block, mode)
     return model.train()
+
+
+def add_lora(block: nn.Module, mode: Mode) -> None:
+    """Adapters on the matrices of a block that the mode names."""
+    for name, module in list(block.named_modules()):
+        parent, _, leaf = name.rpartition(".")
+        if isinstance(module, nn.Linear) and (mode.lora == "all" or leaf in ATTENTION):
+            setattr(block.get_submodule(parent), leaf, LoraLinear(module, mode.rank))
+
+
+def autocast(mode: Mode) -> AbstractContextManager[Any]:
+    """The context that the forward pass runs in."""
+    return torch.autocast("cpu", dtype=torch.bfloat16) if mode.precision == "amp" else nullcontext()
 
 
 def trace(family: str, s: Shape, mode: Mode, *, train: bool) -> tuple[Watch, int]:
@@ -195,7 +213,7 @@ def trace(family: str, s: Shape, mode: Mode, *, train: bool) -> tuple[Watch, int
         before = tracker.live
         tracker.since()
         watch = Watch(tracker, model)
-        with _autocast(mode):
+        with autocast(mode):
             loss = model(**batch).loss
         if train:
             loss.backward()

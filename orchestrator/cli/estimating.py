@@ -116,7 +116,8 @@ def _room(estimate: MemoryEstimate, fits: list[Fit]) -> Fit | None:
 
 
 def _largest(found: Subject, room: Fit) -> Found:
-    sequence = largest_sequence(found, room.capacity_bytes) if found.reads_text else None
+    has_length = found.reads_text and not found.recipe.arch.is_vision
+    sequence = largest_sequence(found, room.capacity_bytes) if has_length else None
     return {"on": room.name, "batch_size": largest_batch(found, room.capacity_bytes), "seq_len": sequence}
 
 

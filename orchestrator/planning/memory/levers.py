@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.planning.memory.estimate import MemoryEstimate, Subject, estimate_memory
-from orchestrator.planning.memory.recipe import BYTES
+from orchestrator.planning.memory.recipe import BYTES, WHISPER_TARGET
 from orchestrator.spec.neural import NeuralModel
 
 LEAST_SAVING = 0.02
@@ -121,7 +121,8 @@ def largest_batch(subject: Subject, capacity_bytes: int) -> int:
 
 def largest_sequence(subject: Subject, capacity_bytes: int) -> int:
     """The longest sequence whose 95 % bound fits at the given batch; 0 if none does."""
-    return _largest(lambda size: _fits(changed(subject, seq_len=size), capacity_bytes), MOST)
+    most = WHISPER_TARGET if subject.recipe.arch.model_type == "whisper" else MOST
+    return _largest(lambda size: _fits(changed(subject, seq_len=size), capacity_bytes), most)
 
 
 def _fits(subject: Subject, capacity_bytes: int) -> bool:

@@ -182,6 +182,7 @@ def dequantised_bytes(recipe: Recipe) -> int:
 WHISPER_TOKENS = 1500
 """Every window of 30 seconds, whatever is said in it."""
 WHISPER_TARGET = 448
+"""Tokens that it writes at most."""
 
 
 def tokens_of(model: NeuralModel, arch: Architecture) -> int:

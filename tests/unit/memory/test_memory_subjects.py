@@ -5,6 +5,7 @@ from memory_kit import GB, estimate, rows, subject
 
 from orchestrator.catalog.architecture import from_config
 from orchestrator.catalog.models import bundled_models
+from orchestrator.planning.memory.levers import largest_sequence
 
 
 @pytest.mark.parametrize("row", rows("traced_encoder_decoders.csv"), ids=lambda row: f"{row['hf']} {row['precision']}")
@@ -35,6 +36,7 @@ def test_whisper_reads_windows_of_thirty_seconds_whatever_the_text():
     whisper = {"hf": "openai/whisper-small", "batch_size": 8, "precision": "amp-fp16"}
     assert subject(**whisper, seq_len=100).recipe.sizes().source == 1500
     assert subject(**whisper, seq_len=4000).recipe.sizes().seq == 448
+    assert largest_sequence(subject(**whisper), 80 * GB) == 448
 
 
 def test_a_config_of_an_encoder_decoder_is_read_with_both_sides():
