@@ -182,7 +182,7 @@ def _rung(each: Outlook, reserved: Reservation, end: Chances, rank: int, place: 
         ram_capacity_bytes=each.candidate.ram_capacity_bytes,
         vram_capacity_bytes=offer.vram_bytes,
         ram_cap_bytes=variant.ram_cap_bytes if offer.shared else None,
-        reasons=(f"{place}: {_merits(each, labelled=labelled)}", *each.basis),
+        reasons=(f"{place}: {_merits(each, labelled=labelled)}", *each.basis, *filter(None, [offer.caveat])),
     )
 
 
@@ -203,9 +203,14 @@ def _because(last: Seen | None) -> str:
 
 
 def _in_order(rejected: Iterable[Rejection], spec: JobSpec) -> list[Rejection]:
-    """By variant as the spec lists them, by backend, and the nearest to running first, whatever the order of offers."""
+    """By variant as the spec lists them, by backend, and the nearest to running first, whatever the order of offers.
+
+    What is not set up comes last of all: it says more of the backend than of the job.
+    """
     order = {variant.name: place for place, variant in enumerate(spec.variants)}
-    return sorted(rejected, key=lambda r: (order[r.variant], r.backend, *distance(r), r.offer))
+    return sorted(
+        rejected, key=lambda r: (r.code is Code.NOT_SET_UP, order[r.variant], r.backend, *distance(r), r.offer)
+    )
 
 
 def _plan(
