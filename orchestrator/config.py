@@ -179,6 +179,27 @@ SETTINGS: dict[str, Setting] = {
     "runpod.api": Setting(
         "the address of RunPod's API; RUNPOD_API_BASE_URL goes before it", "default", _default_or(_api), _or_default
     ),
+    "attempt.start_deadline": Setting(
+        "how long a rented machine may take until it can be reached; then it is given back",
+        "15m",
+        parse_duration,
+        format_duration,
+    ),
+    "attempt.linger": Setting(
+        "how long results wait on a rented machine that nobody comes back to, before it ends itself",
+        "30m",
+        parse_duration,
+        format_duration,
+    ),
+    "attempt.keep_every": Setting(
+        "how often checkpoints come home while a rented machine runs", "5m", parse_duration, format_duration
+    ),
+    "attempt.avoid": Setting(
+        "how long an offer is left alone after a machine of it was paid for and never became reachable",
+        "6h",
+        parse_duration,
+        format_duration,
+    ),
     "catalog.url": Setting(
         "where `gpujob catalog refresh` fetches the price table: an https address, or none", "none", _address, _or_none
     ),

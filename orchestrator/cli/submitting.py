@@ -18,6 +18,7 @@ from orchestrator.cli.screen import ask, dim, say, say_json, warned
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
 from orchestrator.home import Home
+from orchestrator.lifecycle.avoiding import offers_to_avoid, recently_unreachable
 from orchestrator.lifecycle.jobfile import kept_environment
 from orchestrator.lifecycle.learning import calibrated, learned, reliability
 from orchestrator.lifecycle.memory_needs import needs_by_lever, predicted_facts
@@ -75,7 +76,8 @@ def _planned(home: Home, store: Store, wish: Wish, spec: JobSpec, digest: str, p
     """The plan, and what would change it."""
     config = Config(home.config)
     offers = gather_offers(Backends(home, config), wish.backends, spec)
-    knowledge = knowledge_for(store, spec, digest, ())
+    avoided = offers_to_avoid(recently_unreachable(store, config, SystemClock().now()))
+    knowledge = knowledge_for(store, spec, digest, (), avoided)
     taught = learned(store, predicted.needs)
     needs = calibrated(taught, spec.name, digest, predicted.needs)
     known = replace(predicted, needs=needs, reliability=reliability(store))

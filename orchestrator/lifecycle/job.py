@@ -14,11 +14,12 @@ from backends.base import BackendError, Offer
 from backends.failpoints import failpoint
 from backends.units import format_usd
 from orchestrator.clock import stamp
-from orchestrator.config import Config
-from orchestrator.lifecycle.attempt import AttemptRun, Held, Tools
+from orchestrator.lifecycle.attempt import AttemptRun, Held
+from orchestrator.lifecycle.avoiding import offers_to_avoid, recently_unreachable
 from orchestrator.lifecycle.learning import calibrated, learned, reliability
 from orchestrator.lifecycle.outcome import Outcome
 from orchestrator.lifecycle.planning import gather_offers, knowledge_for, recorded_facts, weights_for
+from orchestrator.lifecycle.tools import Tools
 from orchestrator.lifecycle.vault import MissingSecret
 from orchestrator.planning.ladder import make_plan
 from orchestrator.planning.outlook import Facts
@@ -117,19 +118,20 @@ class _JobRun:
         return None
 
     def _plan(self, attempts: Sequence[Attempt]) -> Plan:
-        options = self._options
+        options, store, config = self._options, self._tools.store, self._tools.config
+        avoided = offers_to_avoid(recently_unreachable(store, config, self._tools.clock.now()))
         made = len(attempts) - options.get("attempts_before", 0)
         return make_plan(
             self._spec,
             gather_offers(self._tools.backends, options["backends"], self._spec),
-            knowledge_for(self._tools.store, self._spec, options["digest"], attempts),
-            self._job.budget_micros - spent_micros(self._tools.store, self._job.id),
+            knowledge_for(store, self._spec, options["digest"], attempts, avoided),
+            self._job.budget_micros - spent_micros(store, self._job.id),
             Priority(self._job.priority),
             backends=options["backends"],
             attempts_left=self._spec.limits.attempts - made,
             first_rank=len(attempts) + 1,
             facts=self._facts(),
-            weights=weights_for(Config(self._tools.home.config), Priority(self._job.priority)),
+            weights=weights_for(config, Priority(self._job.priority)),
         )
 
     def _facts(self) -> Facts:
@@ -154,6 +156,7 @@ class _JobRun:
             micros_per_hour=rung.micros_per_hour,
             allowed_seconds=rung.allowed_seconds,
             reserved_micros=rung.worst_case_micros,
+            price=json.dumps(rung.price.to_json()),
             started_at=stamp(self._tools.clock.now()),
         )
         why = "; ".join(rung.reasons)

@@ -73,6 +73,11 @@ class PatientBackend(_Patient):
         self._inner = inner
 
     @property
+    def unpatient(self) -> Backend:
+        """The backend itself, for a call that is not worth waiting for."""
+        return self._inner
+
+    @property
     def metered(self) -> Metered | None:
         """The optional power to measure leases; None where the backend has not got it."""
         return self._inner if isinstance(self._inner, Metered) else None

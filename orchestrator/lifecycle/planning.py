@@ -11,7 +11,7 @@ from backends.base import Offer
 from orchestrator.config import Config
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.planning.duration import Workload
-from orchestrator.planning.knowledge import Knowledge, Seen
+from orchestrator.planning.knowledge import Avoided, Knowledge, Seen
 from orchestrator.planning.need import VariantNeed
 from orchestrator.planning.outlook import Facts
 from orchestrator.planning.plan import Priority
@@ -28,14 +28,17 @@ def gather_offers(backends: Backends, names: Iterable[str], spec: JobSpec) -> li
     return [offer for backend in backends.some(names) for offer in backend.offers(need)]
 
 
-def knowledge_for(store: Store, spec: JobSpec, digest: str, attempts: Sequence[Attempt]) -> Knowledge:
-    """What this job's attempts, and earlier jobs with the same spec and files, have shown."""
+def knowledge_for(
+    store: Store, spec: JobSpec, digest: str, attempts: Sequence[Attempt], avoided: tuple[Avoided, ...] = ()
+) -> Knowledge:
+    """What this job's attempts, and earlier jobs with the same spec and files, have shown; and what to avoid."""
     own = {attempt.id for attempt in attempts}
     observed = {o.attempt_id: o for o in observations_of(store, spec.name, digest)}
     earlier = [_from_observation(o) for o in observed.values() if o.attempt_id not in own]
     return Knowledge(
         seen=(*earlier, *(_from_attempt(a, observed.get(a.id or 0)) for a in attempts)),
         killed_counts=spec.on_oom.unexplained_sigkill == "treat_as_oom",
+        avoided=avoided,
     )
 
 

@@ -15,7 +15,7 @@ from sqlmodel import col, select
 
 from backends.base import Backend, Lease, NotYetGone
 from orchestrator.clock import stamp
-from orchestrator.lifecycle.attempt import Tools
+from orchestrator.lifecycle.tools import Tools
 from orchestrator.records.attempts import lease_is_gone, leases_not_gone
 from orchestrator.records.states import AttemptState, JobState
 from orchestrator.records.store import Store

@@ -15,11 +15,11 @@ from backends.base import BackendError
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
 from orchestrator.home import Home
-from orchestrator.lifecycle.attempt import Tools
 from orchestrator.lifecycle.job import run_job
 from orchestrator.lifecycle.locks import is_held, presence, try_lock
 from orchestrator.lifecycle.reaper import forget_strays, reap
 from orchestrator.lifecycle.registry import Backends
+from orchestrator.lifecycle.tools import Tools
 from orchestrator.lifecycle.vault import Vault
 from orchestrator.lifecycle.waking import started
 from orchestrator.records.errors import JournalError, StaleRecord

@@ -50,11 +50,21 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class Avoided:
+    """An offer that is not worth money for a while, whatever the job; ``why`` says it with the time that has passed."""
+
+    backend: str
+    offer: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Knowledge:
     """Everything seen so far, oldest first; ``killed_counts`` says that an unexplained SIGKILL speaks like an OOM."""
 
     seen: tuple[Seen, ...] = ()
     killed_counts: bool = True
+    avoided: tuple[Avoided, ...] = ()
 
     def out_of_ram(self, variant: str) -> Seen | None:
         """The attempt that shows the largest RAM known to be too small for ``variant``."""
@@ -93,11 +103,11 @@ class Knowledge:
         return tuple(s for s in self.seen if s.variant == variant and s.outcome == "succeeded")
 
     def unavailable(self, backend: str, offer: str) -> str | None:
-        """Why that offer cannot be had in this job: it had no capacity or never became reachable."""
+        """Why that offer cannot be had in this job: it had no capacity or never became reachable, here or lately."""
         for s in self.seen:
             if s.this_job and (s.backend, s.offer) == (backend, offer) and s.outcome in _UNAVAILABLE:
                 return f"{_UNAVAILABLE[s.outcome]}{s.where or ' in an earlier attempt of this job'}"
-        return None
+        return next((a.why for a in self.avoided if (a.backend, a.offer) == (backend, offer)), None)
 
     def _out_of_memory(self, variant: str) -> list[Seen]:
         outcomes = {"oom_host", "oom_gpu"} | ({"killed"} if self.killed_counts else set())

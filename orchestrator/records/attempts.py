@@ -40,6 +40,8 @@ class Ending:
     run_micros: int
     idle_micros: int
     observation: Observation | None
+    wasted: bool = False
+    """The machine never became reachable: what it cost besides is ``waste`` and not ``idle``."""
 
 
 def newest_ends(store: Store, limit: int) -> list[tuple[str, str]]:
@@ -76,6 +78,34 @@ def _committed_micros(session: Session, job_id: str) -> int:
     return int(session.exec(select(func.coalesce(func.sum(committed), 0)).where(Attempt.job_id == job_id)).one())
 
 
+def begin_lease(store: Store, key: str, ends_at: str) -> None:
+    """Before the provider is called: the moment when the reservation under ``key`` will be used up."""
+    with store.write() as session:
+        session.exec(
+            update(LeaseRow)
+            .where(col(LeaseRow.key) == key, col(LeaseRow.state) == LeaseState.INTENDED)
+            .values(ends_at=ends_at)
+        )
+
+
+def lease_row(store: Store, key: str) -> LeaseRow:
+    """What is recorded of the lease under ``key``."""
+    with store.read() as session:
+        return session.exec(select(LeaseRow).where(LeaseRow.key == key)).one()
+
+
+def unreachable_leases(store: Store, since: str) -> list[tuple[Attempt, LeaseRow]]:
+    """Machines that were paid for and never became reachable, and were given up after ``since``; newest first."""
+    query = (
+        select(Attempt, LeaseRow)
+        .join(LeaseRow, col(LeaseRow.attempt_id) == col(Attempt.id))
+        .join(Charge, col(Charge.attempt_id) == col(Attempt.id))
+        .where(col(Charge.kind) == "waste", col(Attempt.ended_at) > since)
+    )
+    with store.read() as session:
+        return [(attempt, lease) for attempt, lease in session.exec(query.order_by(col(Attempt.ended_at).desc()))]
+
+
 def lease_is_live(store: Store, lease: Lease) -> None:
     """Remember the provider's name for the machine, as soon as it is known."""
     with store.write() as session:
@@ -93,8 +123,7 @@ def lease_is_live(store: Store, lease: Lease) -> None:
 
 def recorded_lease(store: Store, key: str) -> Lease | None:
     """The lease under ``key`` as recorded; None before the provider ever answered."""
-    with store.read() as session:
-        row = session.exec(select(LeaseRow).where(LeaseRow.key == key)).one()
+    row = lease_row(store, key)
     if row.lease_id is None:
         return None
     return Lease(row.key, row.backend, row.lease_id, moment(row.created_at), json.loads(row.details))
@@ -108,6 +137,12 @@ def lease_is_gone(store: Store, key: str, at: str) -> None:
             .where(col(LeaseRow.key) == key, col(LeaseRow.state) != LeaseState.GONE)
             .values(state=LeaseState.GONE, deleted_at=at)
         )
+
+
+def backends_used(store: Store) -> set[str]:
+    """Names of the backends that anything was ever rented from, or is about to be."""
+    with store.read() as session:
+        return set(session.exec(select(LeaseRow.backend).distinct()))
 
 
 def leases_not_gone(store: Store) -> list[LeaseRow]:
@@ -140,11 +175,7 @@ def settle(store: Store, attempt: Attempt, ending: Ending, at: str) -> None:
         )
         if cast("CursorResult[Any]", session.exec(fenced)).rowcount != 1:
             raise StaleRecord(f"attempt {attempt.key} was settled by another worker")
-        idle_seconds = max(0.0, ending.held_seconds - ending.run_seconds)
-        for kind, micros, seconds in (
-            ("run", ending.run_micros, ending.run_seconds),
-            ("idle", ending.idle_micros, idle_seconds),
-        ):
+        for kind, micros, seconds in _charges(ending):
             session.add(
                 Charge(attempt_id=attempt_id, job_id=attempt.job_id, kind=kind, micros=micros, seconds=seconds, at=at)
             )
@@ -153,6 +184,15 @@ def settle(store: Store, attempt: Attempt, ending: Ending, at: str) -> None:
         text = f"attempt {attempt.number}: {ending.summary}"
         data = {"outcome": ending.outcome, "evidence": list(ending.evidence), "attempt": attempt.number}
         add_event(session, attempt.job_id, at, "outcome", text, data)
+
+
+def _charges(ending: Ending) -> list[tuple[str, int, float]]:
+    """Kind, micro-dollars, seconds: of each attempt what its run took, and what the rest of its lease took."""
+    rest = max(0.0, ending.held_seconds - ending.run_seconds)
+    return [
+        ("run", ending.run_micros, ending.run_seconds),
+        ("waste" if ending.wasted else "idle", ending.idle_micros, rest),
+    ]
 
 
 def spent_micros(store: Store, job_id: str) -> int:

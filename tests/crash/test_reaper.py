@@ -14,8 +14,8 @@ from crash_kit import Place
 
 from backends.base import Lease, LeaseRequest, Need
 from backends.local import LocalBackend
-from orchestrator.lifecycle.attempt import Tools
 from orchestrator.lifecycle.reaper import Discrepancy, discrepancies, forget_strays, mend
+from orchestrator.lifecycle.tools import Tools
 from orchestrator.lifecycle.worker import open_tools
 from orchestrator.records.attempts import lease_is_live, open_attempt
 from orchestrator.records.jobs import add_job

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from backends.billing import Price
 from orchestrator.lifecycle.outcome import Outcome, Verdict
 from orchestrator.lifecycle.settling import settlement
 from orchestrator.planning.need import MemoryNeed, VariantNeed
@@ -49,7 +50,7 @@ def observation(folder: Path, spec: JobSpec, verdict: Verdict, predicted: Varian
         session.add(
             Step(attempt_id=attempt.id, name="execute", position=3, state=StepState.DONE, result=json.dumps(result))
         )
-    settle(store, attempt, settlement(store, job, spec, attempt, verdict, 60.0, AT, predicted), AT)
+    settle(store, attempt, settlement(store, job, spec, attempt, verdict, 60.0, AT, predicted, Price(0)), AT)
     return newest_observations(store, 9)[0]
 
 
