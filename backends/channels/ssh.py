@@ -16,6 +16,7 @@ from backends.channels import transfer
 from backends.channels.ssh_connection import (
     PULL_WINDOW_BYTES,
     WINDOW_BYTES,
+    Interrupted,
     Said,
     SshAddress,
     printable,
@@ -103,7 +104,7 @@ class SshMachine:
         given = json.dumps(dict(secrets)).encode()
         try:
             said = self._runner(f"start {self._place(job_dir)}", given, patience=START_TIMEOUT)
-        except Transient as error:
+        except Interrupted as error:
             raise Lost(f"nobody knows whether the run started: {error}") from error
         if said.code == -1:
             raise Lost("the connection ended before the runner answered")
@@ -172,8 +173,10 @@ class SshMachine:
         return said
 
     def _run_tool(self, name: str, words: str) -> str:
-        tool = shlex.quote(posixpath.join(self._tools, name))
-        return f"[ -f {tool} ] || exit {NO_TOOLS}; exec {PYTHON} {tool} {words}"
+        """Run a tool: imported, so that Python keeps its compiled form."""
+        folder, module = shlex.quote(self._tools), name.removesuffix(".py")
+        load = f"import sys; sys.path.insert(0, sys.argv[1]); import {module}; sys.exit({module}.main(sys.argv[2:]))"
+        return f"[ -f {folder}/{name} ] || exit {NO_TOOLS}; exec {PYTHON} -c {shlex.quote(load)} {folder} {words}"
 
     def _script(self, *lines: str) -> str:
         """A shell script: the profile in a subshell first, since an error in it would end the shell."""

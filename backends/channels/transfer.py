@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from backends.base import Progress, Rejected, Transient
 from backends.channels.listing import read_listing
-from backends.channels.ssh_connection import Conversation, printable
+from backends.channels.ssh_connection import Conversation, Interrupted, printable
 from backends.channels.trees import Caps, Meter, explained, link_text, not_for_transfer, what_went_wrong
 from backends.failpoints import failpoint
 from backends.runner.courier import (
@@ -167,8 +167,8 @@ def _said_why(courier: Courier, doing: str) -> Iterator[None]:
     """While we send, the machine may give up: then it has said why, which tells more than a closed connection."""
     try:
         yield
-    except Transient:
-        with suppress(Cut, WireError, Transient):
+    except Interrupted:
+        with suppress(Cut, WireError, Interrupted):
             courier.answer(doing)
         raise
 
