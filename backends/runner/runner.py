@@ -1762,26 +1762,26 @@ class Watchdog:
         self._state.update(ending=reason, tries=self._state["tries"] + 1)
         self._save()
         say("watchdog: ending this machine: %s" % reason)
-        for command in self._machine.get("stop", []):
-            if self._stop_by(command):
+        for number, command in enumerate(self._machine.get("stop", []), start=1):
+            code = self._stop_by(command)
+            say("watchdog: stop command %d: %s" % (number, code))
+            if code == "exit code 0":
                 time.sleep(AFTER_STOP_SECONDS)
         mark = self._machine.get("stop_pid1")
         if mark:
             say("watchdog: %s" % end_process_1(mark))
         time.sleep(min(LONGEST_STOP_PAUSE, 2.0 ** self._state["tries"]))
 
-    def _stop_by(self, command: str) -> bool:
-        """Whether the command says that it worked; what it prints is not shown, it may hold a key."""
+    def _stop_by(self, command: str) -> str:
+        """How the command ended, in words; what it prints is not shown, it may hold a key."""
         try:
             code = subprocess.run(
                 ["/bin/sh", "-c", command], cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL, timeout=STOP_TIMEOUT_SECONDS, check=False,
             ).returncode  # fmt: skip
         except PASSING as error:
-            say("watchdog: %r failed: %s" % (command, type(error).__name__))
-            return False
-        say("watchdog: %r ended with exit code %d" % (command, code))
-        return code == 0
+            return type(error).__name__
+        return "exit code %d" % code
 
     def _save(self) -> None:
         """A full disk, or a job directory that is gone, must not keep the machine alive."""
