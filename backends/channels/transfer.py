@@ -75,7 +75,8 @@ def push(courier: Courier, tree: Path, dest: str, progress: Progress) -> None:
         meter = Meter(total, progress)
         with _said_why(courier, doing):
             send_listing(listing, courier.out)
-        wants = _checked_wants(courier.answer(doing).get("wants"), listing)
+        said = courier.answer(doing)
+        wants = [] if said.get("done") is True else _checked_wants(said.get("wants"), listing)
         meter.done(total - sum(listing[index].size - offset for index, offset in wants))
         with _said_why(courier, doing):
             for index, offset in wants:
@@ -83,7 +84,8 @@ def push(courier: Courier, tree: Path, dest: str, progress: Progress) -> None:
                 item = listing[index]
                 send_file(str(tree / item.name), item, offset, courier.out, meter.done, _raise)
             courier.out.flush()
-        courier.answer(doing)
+        if wants:
+            courier.answer(doing)
 
 
 def pull(courier: Courier, path: str, dest: Path, caps: Caps, progress: Progress) -> bool:
