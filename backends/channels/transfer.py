@@ -1,4 +1,4 @@
-"""The near end of file transfer: the protocol of ``backends/runner/courier.py`` with a machine that is not trusted."""
+"""The near end of file transfer: the protocol of ``runner/courier.py`` with a machine that is not trusted."""
 
 from __future__ import annotations
 
@@ -13,20 +13,9 @@ from backends.channels.listing import read_listing
 from backends.channels.ssh_connection import Conversation, Interrupted, printable
 from backends.channels.trees import Caps, Meter, explained, link_text, not_for_transfer, what_went_wrong
 from backends.failpoints import failpoint
-from backends.runner.courier import (
-    BLOCK,
-    MAGIC,
-    Corrupt,
-    Cut,
-    Incoming,
-    Item,
-    Outgoing,
-    Receiver,
-    WireError,
-    send_file,
-    send_listing,
-    walk,
-)
+from backends.runner.courier import MAGIC
+from backends.runner.parcels import Corrupt, Item, Receiver, send_file, send_listing, walk
+from backends.runner.wire import BLOCK, Cut, Incoming, Outgoing, WireError
 
 NOISE_BYTES = 1 << 16
 """What a login shell may print before the courier speaks."""

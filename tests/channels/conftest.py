@@ -76,3 +76,8 @@ def tree(tmp_path: Path) -> Path:
     (top / "data" / "deep" / "a b;'\"\n--x").write_bytes(b"x" * 3000)
     (top / "link").symlink_to("data/deep")
     return top
+
+
+@pytest.fixture
+def job(make_job: Callable[..., Job]) -> Job:
+    return make_job()

@@ -188,7 +188,7 @@ class TestWhatTheMachineHas:
     ) -> None:
         machine = machine_at(shared_sshd.port)
         for call in (lambda: machine.status("job"), lambda: machine.read("job/log", 0)):
-            for path in root.glob(".gpujob/*/*.py"):
+            for path in root.rglob(".gpujob/**/*.py"):
                 path.unlink()
             call()
 
