@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from channels_kit import content, silent
-from runner_kit import Job, eventually
 
 from backends.base import Machine, Rejected, RunPhase
 from backends.channels.local import LocalMachine
+from tests.runner.runner_kit import Job, eventually
 
 MakeMachine = Callable[..., Machine]
 

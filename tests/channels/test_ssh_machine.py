@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from channels_kit import silent
-from runner_kit import Job, eventually
 
 from backends.base import AuthError, Lost, NotYetReady, Rejected, RunPhase, Transient
 from backends.channels import ssh, ssh_connection
@@ -19,6 +18,7 @@ from backends.channels.ssh_connection import SshAddress, hang_up
 from backends.channels.ssh_keys import HostKeys, Identity, identity
 from tests.emulators.faultproxy import FaultProxy
 from tests.emulators.sshd import USER, Sshd, free_port, running_sshd
+from tests.runner.runner_kit import Job, eventually
 
 PIN = "pod-1 started 2026"
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from channels_kit import content, silent
-from runner_kit import eventually
 
 from backends.base import Rejected, Transient
 from backends.channels import ssh
@@ -24,6 +23,7 @@ from backends.runner.parcels import PART
 from backends.runner.wire import BLOCK, Outgoing
 from tests.emulators.faultproxy import FaultProxy
 from tests.emulators.sshd import USER, Sshd
+from tests.runner.runner_kit import eventually
 
 PIN = "transfers"
 BIG = 48_000_000
