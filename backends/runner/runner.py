@@ -64,6 +64,9 @@ COMPLETE = ".gpujob-complete"
 RESERVE = "reserve"
 METRICS = "metrics.json"
 STARTED = "started\n"
+SESSION_NAMES = ("_", "OLDPWD", "PWD", "SHLVL", "TERM")
+CREDENTIAL = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)(_ID)?$", re.IGNORECASE)
+"""Names of environment variables that hold credentials."""
 PHASES = ("starting", "setup", "running", "ended")
 LOG_NAMES = ("setup", "stdout", "stderr")
 
@@ -191,6 +194,8 @@ def load_job(job_dir: str) -> Record:
     for name in ("key", "run"):
         if not isinstance(given.get(name), str) or not given[name]:
             raise JobError("%s has no %r: it must be a text" % (path, name))
+    if given.get("base_env", {}) is None:
+        given["base_env"] = own_environment()
     for name in ("env", "base_env"):
         if not is_text_table(given.get(name, {})):
             raise JobError("%s: %r must hold texts by name" % (path, name))
@@ -199,6 +204,13 @@ def load_job(job_dir: str) -> Record:
         "memory": {}, "gpus": [], "grace": 10, "sample_every": 0.25,
     }  # fmt: skip
     return {**defaults, **given}
+
+
+def own_environment() -> Dict[str, str]:
+    """The environment that the runner was started in: without what only that session means, and without credentials,
+    which a job gets as secrets or not at all."""
+    kept = {name: value for name, value in os.environ.items() if name not in SESSION_NAMES}
+    return {name: value for name, value in kept.items() if not name.startswith("SSH_") and not CREDENTIAL.search(name)}
 
 
 def is_text_table(value: object) -> bool:
