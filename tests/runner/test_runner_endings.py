@@ -46,7 +46,7 @@ def test_where_there_is_no_base_environment_the_machines_own_reaches_it(job: Job
     job.ended()
     lines = job.log().splitlines()
     assert "HF_HOME=/data" in lines
-    assert not [line for line in lines if line.startswith(("SSH_CLIENT", "RUNPOD_API_KEY"))]
+    assert not [line for line in lines if line.startswith(("SSH_CLIENT", "POD_KEY"))]
 
 
 def test_the_record_has_every_key_from_the_beginning(job: Job) -> None:
