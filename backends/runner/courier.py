@@ -78,7 +78,11 @@ def send(root: str, path: str, incoming: Incoming, out: Outgoing) -> None:
     if not os.path.exists(top):
         out.line({"absent": True})
         return
-    listing = [item for item in walk(top) if item.kind in "df"]
+    listing = []
+    for item in walk(top):
+        out.ping()
+        if item.kind in "df":
+            listing.append(item)
     send_listing(listing, out)
     for index, offset in incoming.line(1 << 30)["wants"]:
         item = listing[index]

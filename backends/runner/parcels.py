@@ -170,6 +170,7 @@ class Receiver:
             os.makedirs(os.path.dirname(self._top), exist_ok=True)
         wanted: List[Tuple[int, int]] = []
         for index, item in enumerate(self._listing):
+            ping()
             if item.kind == "d":
                 os.makedirs(self._path(item), exist_ok=True)
             elif item.kind == "l":

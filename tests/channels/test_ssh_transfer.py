@@ -15,12 +15,13 @@ import pytest
 from channels_kit import content, silent
 
 from backends.base import Rejected, Transient
-from backends.channels import ssh
+from backends.channels import ssh, ssh_connection
 from backends.channels.ssh import SshMachine
 from backends.channels.ssh_connection import SshAddress, hang_up
 from backends.channels.ssh_keys import HostKeys, Identity
-from backends.runner.parcels import PART
-from backends.runner.wire import BLOCK, Outgoing
+from backends.runner import wire
+from backends.runner.parcels import PART, Item, Receiver, part_of
+from backends.runner.wire import BLOCK, HEADER, PING, Outgoing
 from tests.emulators.faultproxy import FaultProxy
 from tests.emulators.sshd import USER, Sshd
 from tests.runner.runner_kit import eventually
@@ -185,6 +186,46 @@ def test_a_file_that_changes_while_it_is_fetched(machine: SshMachine, root: Path
     assert content(tmp_path / "home") == {"a": b"first", "z": b"last"}
     machine.pull("job", tmp_path / "home", silent)
     assert content(tmp_path / "home") == content(root / "job")
+
+
+@pytest.mark.parametrize("verb", ["push", "pull"])
+def test_a_network_that_falls_silent_is_given_up(
+    shared_sshd: Sshd,
+    shared_identity: Identity,
+    host_keys: HostKeys,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+) -> None:
+    monkeypatch.setattr(ssh_connection, "IO_TIMEOUT", 5.0)
+    monkeypatch.setattr(ssh_connection, "DEAD_SECONDS", 5)
+    write_big(tmp_path / "tree" if verb == "push" else root / "job")
+    with FaultProxy(("127.0.0.1", shared_sshd.port)) as proxy:
+        machine = SshMachine(SshAddress("127.0.0.1", proxy.port, USER), shared_identity, host_keys, "silent", str(root))
+
+        def stall(done: int, total: int) -> None:
+            if done > total / 4:
+                proxy.stall()
+
+        call = machine.push if verb == "push" else machine.pull
+        words = (tmp_path / "tree", "job") if verb == "push" else ("job", tmp_path / "home")
+        with pytest.raises(Transient):
+            call(*words, stall)
+        hang_up("silent")
+
+
+def test_looking_for_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that checks what lies there says so now and then: silence would be taken for death."""
+    monkeypatch.setattr(wire, "PING_SECONDS", 0.0)
+    sent: list[bytes] = []
+    out = Outgoing(sent.append)
+    listing = [Item("d", ""), Item("f", "big", 3 * BLOCK, 10**18)]
+    (tmp_path / "top").mkdir()
+    Path(part_of(str(tmp_path / "top" / "big"), listing[1])).write_bytes(bytes(2 * BLOCK))
+    assert Receiver(str(tmp_path / "top"), listing, modes=True).wants(out.ping) == [(1, 2 * BLOCK)]
+    assert len(sent) >= 2
+    assert set(sent) == {HEADER.pack(PING, 0)}
 
 
 @contextmanager
