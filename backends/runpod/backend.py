@@ -48,6 +48,9 @@ LISTING_SECONDS = 2.0
 ROUNDING_MICROS = 500
 """RunPod shows what a pod costs an hour with three decimals."""
 
+CLOCK_STEP_SECONDS = 1.0
+"""RunPod's clock is read off the Date of its replies, in whole seconds rounded down; what a pod was held is not."""
+
 PROFILE = "/etc/rp_environment"
 """Where a pod's environment is: sshd's sessions do not have it."""
 
@@ -152,7 +155,7 @@ class RunpodBackend:
     def _held_at_its_end(self, lease: Lease, *, ran: bool) -> float:
         """Seconds until now; a pod that had ended before did so when its guard let it, at the latest."""
         now = self._provider_now() or datetime.now(UTC)
-        held = max((now - lease.created_at).total_seconds(), 0.0)
+        held = _seconds_since(lease.created_at, now)
         most = lease.details.get("max_seconds") or held
         return held if ran else min(held, float(most))
 
@@ -194,7 +197,7 @@ class RunpodBackend:
         if noted is not None:
             return noted
         now = self._provider_now()
-        return max((now - lease.created_at).total_seconds(), 0.0) if now else None
+        return _seconds_since(lease.created_at, now) if now else None
 
     def settled(self, lease: Lease) -> None:
         """The pod is accounted for."""
@@ -278,6 +281,11 @@ class RunpodBackend:
             with suppress(BackendError):  # whoever cannot be asked has no clock to read
                 self._listing.get(self._road.pods)
         return self._client.now()
+
+
+def _seconds_since(created_at: datetime, now: datetime) -> float:
+    """What a pod is billed for by now, never understated: ``now`` may be a step behind."""
+    return max((now - created_at).total_seconds(), 0.0) + CLOCK_STEP_SECONDS
 
 
 def _endpoint_or_why_not(pod: Pod, lease: Lease) -> SshEndpoint:
