@@ -15,9 +15,22 @@ from orchestrator.home import Home
 from tests.emulators.account_kit import Account, account, pods_of
 from tests.emulators.runpod import Pod, RunPodEmulator
 
-L4, A40, L40S = "NVIDIA L4", "NVIDIA A40", "NVIDIA L40S"
-ON_L4 = ("needs: {gpu: L4}", "limits: {runtime: 1m}", "duration: {on: L4, minutes: 1}")
-"""A job for one kind of GPU only, and short: what it may hold its pod for is reserved by its duration."""
+L4 = "NVIDIA L4"
+SHORT = ("limits: {runtime: 1m}", "duration: {on: L4, minutes: 0.2}")
+ON_L4 = ("needs: {gpu: L4}", *SHORT)
+ON_L4_OR_L40S = ("needs: {gpu: {names: [L4, L40S]}}", *SHORT)
+"""The L4 is the cheaper one and comes first."""
+
+QUICK = "mkdir -p out; echo $GPUJOB_RUN > out/key"
+WAITS_FOR_WORD = """
+mkdir -p out; echo $GPUJOB_RUN >> /root/runs; echo at work; until [ -e /root/go ]; do sleep 0.1; done
+cp /root/runs out/; echo done
+"""
+RESUMES = """
+mkdir -p out ck; [ -e ck/at ] && { cp ck/at out/resumed; exit 0; }
+echo step-7 > ck/at; echo at work; sleep 600
+"""
+"""Works until its pod is gone; where it finds a checkpoint it ends."""
 
 
 @dataclass
@@ -56,6 +69,20 @@ class Renter(Gpujob):
         """A result file's text."""
         return (self.home / "jobs" / detail["id"] / f"attempt-{number}" / "files" / name).read_text()
 
+    def until_said(self, job: str, number: int, word: str) -> None:
+        """Wait until the command of an attempt has said it, at home."""
+        log = self.home / "jobs" / job / f"attempt-{number}" / "stdout.log"
+        eventually(lambda: log.exists() and word in log.read_text(), f"{word!r} of attempt {number} of {job}")
+
+    def until_kept(self, job: str, number: int, name: str) -> None:
+        """Wait until a checkpoint has come home."""
+        path = Home(self.home).checkpoints(job, number) / name
+        eventually(path.exists, f"the checkpoint {name} of attempt {number} of {job}")
+
+    def say_word(self, pod: Pod) -> None:
+        """Let :data:`WAITS_FOR_WORD` end."""
+        disk(pod).joinpath("root/go").touch()
+
     def notes(self, detail: dict[str, Any]) -> str:
         """What was told beside the course of things."""
         return "\n".join(f"{note['kind']}: {note['text']}" for note in detail["notes"])
@@ -81,6 +108,12 @@ def close(renter: Renter, cloud: RunPodEmulator) -> Account:
     """The figures, once no pod of the renter's has a process."""
     eventually(lambda: not any(pod.processes() for pod in renter.pods()), "the end of every process in the pods")
     return account(cloud, renter.home)
+
+
+def disk(pod: Pod) -> Path:
+    """A pod's root folder, as this machine sees it."""
+    assert pod.container
+    return pod.container.folder / "root"
 
 
 def outcomes(detail: dict[str, Any]) -> list[str]:
