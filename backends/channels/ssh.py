@@ -172,8 +172,10 @@ class SshMachine:
         return said
 
     def _run_tool(self, name: str, words: str) -> str:
-        tool = shlex.quote(posixpath.join(self._tools, name))
-        return f"[ -f {tool} ] || exit {NO_TOOLS}; exec {PYTHON} {tool} {words}"
+        """Run a tool: imported, so that Python keeps its compiled form."""
+        folder, module = shlex.quote(self._tools), name.removesuffix(".py")
+        load = f"import sys; sys.path.insert(0, sys.argv[1]); import {module}; sys.exit({module}.main(sys.argv[2:]))"
+        return f"[ -f {folder}/{name} ] || exit {NO_TOOLS}; exec {PYTHON} -c {shlex.quote(load)} {folder} {words}"
 
     def _script(self, *lines: str) -> str:
         """A shell script: the profile in a subshell first, since an error in it would end the shell."""

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from runner_kit import Job, jobs_that_leave_nothing
-from sshd_kit import SSHD, Sshd, running_sshd
 
 from backends.channels.ssh import SshMachine
 from backends.channels.ssh_connection import hang_up
 from backends.channels.ssh_keys import HostKeys, Identity, identity
+from tests.emulators.sshd import SSHD, Sshd, running_sshd
 
 
 @pytest.fixture
