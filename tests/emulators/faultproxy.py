@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import select
 import socket
 import struct
 import sys
@@ -25,6 +26,8 @@ from collections.abc import Callable
 CHUNK_BYTES = 1 << 18
 WINDOW_BYTES = 64 << 20
 """How much may be under way in one direction: the product of a fast network and a long delay."""
+LOOK_SECONDS = 0.2
+"""How often a pump that cannot go on looks whether it has been abandoned."""
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER that makes close() send RST instead of FIN."""
 
@@ -126,9 +129,9 @@ class FaultProxy:
         with self._lock:
             self._links.discard(link)
 
-    def wait_until_flowing(self) -> None:
-        """Return at once, or when a stall is over."""
-        self._flowing.wait()
+    def flows(self, seconds: float) -> bool:
+        """Whether bytes may pass; waits so long for it."""
+        return self._flowing.wait(seconds)
 
 
 class _Link:
@@ -152,13 +155,12 @@ class _Link:
 
     def reset(self) -> None:
         """End both directions now; both peers see a reset. The threads close the sockets."""
+        for pump in self._pumps:
+            pump.abandon()
         for end in self._sockets:
             with contextlib.suppress(OSError):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RD)
-        for pump in self._pumps:
-            pump.abandon()
 
 
 class _Pump:
@@ -199,17 +201,25 @@ class _Pump:
                     return
 
     def _write(self) -> None:
-        while (data := self._next()) is not None:
-            self._proxy.wait_until_flowing()
-            if self._abandoned:
-                return
-            try:
-                self._sink.sendall(data)
-            except OSError:
-                self._fail()
-                return
-        with contextlib.suppress(OSError):
-            self._sink.shutdown(socket.SHUT_WR)
+        try:
+            while (data := self._next()) is not None:
+                self._send(data)
+        except OSError:
+            self._fail()
+            return
+        if not self._abandoned:
+            with contextlib.suppress(OSError):
+                self._sink.shutdown(socket.SHUT_WR)
+
+    def _send(self, data: bytes) -> None:
+        """All of it, unless the pump is abandoned meanwhile: a peer that reads nothing must not hold a reset up."""
+        room = select.poll()
+        room.register(self._sink, select.POLLOUT)
+        view = memoryview(data)
+        while view and not self._abandoned:
+            if self._proxy.flows(LOOK_SECONDS) and room.poll(LOOK_SECONDS * 1000):
+                with contextlib.suppress(BlockingIOError):
+                    view = view[self._sink.send(view, socket.MSG_DONTWAIT) :]
 
     def _next(self) -> bytes | None:
         """The next bytes when they are due; None at the end of this direction."""

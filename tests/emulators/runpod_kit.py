@@ -11,12 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.emulators.runpod import RunPodEmulator
+from backends.runner import runner
+from tests.emulators.runpod import Pod, RunPodEmulator
 
 PATIENCE = 60.0
 """Seconds until something that must happen counts as not happening."""
 L4 = "NVIDIA L4"
 ORDER: dict[str, Any] = {"name": "gpujob-test-1", "image": "runpod/pytorch:1", "gpu": {"id": L4}, "ports": ["22/tcp"]}
+RENT = """mutation($input: PodRentInterruptableInput!) {
+  podRentInterruptable(input: $input) { id desiredStatus costPerHr podType }
+}"""
+RTX4090 = "NVIDIA GeForce RTX 4090"
+LEGACY_ORDER = {
+    "name": "x", "imageName": "i", "gpuTypeId": RTX4090, "cloudType": "SECURE", "ports": "22/tcp",
+    "env": [{"key": "A", "value": "b"}],
+}  # fmt: skip
 
 
 def eventually(what: Callable[[], Any], why: str) -> Any:
@@ -27,6 +36,14 @@ def eventually(what: Callable[[], Any], why: str) -> Any:
             return value
         time.sleep(0.02)
     raise AssertionError(f"never: {why}")
+
+
+def refused(reply: Reply, status: int, detail: str) -> None:
+    """It is a problem document that says so."""
+    assert reply.status == status, reply
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert (reply.body["status"], reply.body["detail"]) == (status, detail)
+    assert reply.body["title"] == http.client.responses[status]
 
 
 @dataclass(frozen=True)
@@ -61,12 +78,14 @@ class Client:
         """Rent a pod; the reply's document."""
         reply = self("POST", "/v2/pods", ORDER | changes)
         assert reply.status == 201, reply
-        return reply.body
+        document: dict[str, Any] = reply.body
+        return document
 
     def pod(self, pod_id: str) -> dict[str, Any]:
         reply = self("GET", f"/v2/pods/{pod_id}")
         assert reply.status == 200, reply
-        return reply.body
+        document: dict[str, Any] = reply.body
+        return document
 
     def when(self, pod_id: str, status: str) -> dict[str, Any]:
         """The pod's document once it has that status."""
@@ -75,7 +94,8 @@ class Client:
             pod = self.pod(pod_id)
             return pod if pod["status"] == status else None
 
-        return eventually(look, f"{pod_id} {status}")
+        found: dict[str, Any] = eventually(look, f"{pod_id} {status}")
+        return found
 
     def running(self, **changes: Any) -> dict[str, Any]:
         """Rent a pod and wait until it is up."""
@@ -118,3 +138,27 @@ class Ssh:
         done = self.run(pod, command)
         assert done.returncode == 0, done
         return done.stdout.strip()
+
+
+def host_key(pod: dict[str, Any]) -> str:
+    """What its sshd shows itself with."""
+    at = pod["ssh"]["direct"]
+
+    def scan() -> str:
+        found = subprocess.run(
+            ["ssh-keyscan", "-t", "ed25519", "-p", str(at["port"]), at["host"]], capture_output=True, text=True
+        )
+        return found.stdout.partition("ssh-ed25519 ")[2].strip()
+
+    key: str = eventually(scan, "a host key")
+    return key
+
+
+def alive(pids: list[int]) -> list[int]:
+    """Those of ``pids`` that still run."""
+    return [pid for pid, process in runner.processes(pids).items() if process.state != "Z"]
+
+
+def logged(pod: Pod) -> str:
+    """All that a pod has printed and suffered."""
+    return "\n".join(line.text for line in pod.logs.after(0))

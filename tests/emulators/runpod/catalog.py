@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal, get_args
 
 Cloud = Literal["SECURE", "COMMUNITY"]
@@ -13,16 +13,17 @@ PLACEHOLDER_USD_H = 0.5
 CUDA_VERSIONS = ("12.4", "12.8", "13.0")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class GpuType:
     """Prices in USD per hour and GPU, None where not offered; ``ram_gb`` per GPU of the hosts there are, by size."""
 
     id: str
     name: str
-    pool: str | None
     memory_gb: int
     vram_mib: int
     compute_capability: str
+    _: KW_ONLY
+    pool: str | None = None
     secure: float | None = None
     community: float | None = None
     spot: float | None = None
@@ -64,28 +65,30 @@ class DataCenter:
     cloud: Cloud
 
 
-def _gpu(id: str, name: str, gb: int, mib: int, capability: str, **given: object) -> GpuType:  # noqa: A002
-    return GpuType(
-        id=id, name=name, memory_gb=gb, vram_mib=mib, compute_capability=capability, **{"pool": None, **given}
-    )  # type: ignore[arg-type]
-
-
 GPUS = [
-    _gpu("NVIDIA RTX A4000", "RTX A4000", 16, 16376, "8.6", secure=0.25, community=0.17, spot=0.11, pool="AMPERE_16"),
-    _gpu("NVIDIA RTX A5000", "RTX A5000", 24, 24564, "8.6", secure=0.27, community=0.16, spot=0.12, pool="AMPERE_24"),
-    _gpu("NVIDIA L4", "L4", 24, 23034, "8.9", secure=0.39, pool="AMPERE_24"),
-    _gpu("NVIDIA GeForce RTX 4090", "RTX 4090", 24, 24564, "8.9", secure=0.74, community=0.34, spot=0.2, pool="ADA_24"),
-    _gpu("NVIDIA A40", "A40", 48, 46068, "8.6", secure=0.44, pool="AMPERE_48"),
-    _gpu("NVIDIA L40S", "L40S", 48, 46068, "8.9", secure=0.86, community=0.79, spot=0.4, pool="ADA_48_PRO"),
-    _gpu("NVIDIA A100-SXM4-40GB", "A100 SXM 40GB", 40, 40960, "8.0", community=1.0),
-    _gpu("NVIDIA A100 80GB PCIe", "A100 PCIe", 80, 81920, "8.0", secure=1.39, community=1.19, spot=0.6, vcpus=12),
-    _gpu("NVIDIA A100-SXM4-80GB", "A100 SXM", 80, 81920, "8.0", secure=1.49, spot=0.79, vcpus=16, pool="AMPERE_80"),
-    _gpu("NVIDIA H100 PCIe", "H100 PCIe", 80, 81559, "9.0", secure=2.89, community=1.99, vcpus=16, pool="ADA_80_PRO"),
-    _gpu("NVIDIA H100 80GB HBM3", "H100 SXM", 80, 81559, "9.0", secure=3.29, spot=1.75, vcpus=20, pool="ADA_80_PRO"),
-    _gpu("NVIDIA H200", "H200 SXM", 141, 143771, "9.0", secure=4.39, vcpus=24, pool="HOPPER_141"),
-    _gpu("NVIDIA H200 NVL", "NVIDIA H200 NVL", 143, 143771, "9.0", secure=3.99, vcpus=24),
-    _gpu("NVIDIA B200", "B200", 180, 183359, "10.0", secure=5.89, vcpus=28, ram_gb=(180, 250), pool="BLACKWELL_180"),
-    _gpu("AMD Instinct MI300X OAM", "MI300X", 192, 196608, "0.0", secure=1.99, manufacturer="AMD"),
+    GpuType(
+        "NVIDIA RTX A4000", "RTX A4000", 16, 16376, "8.6", secure=0.25, community=0.17, spot=0.11, pool="AMPERE_16"
+    ),
+    GpuType(
+        "NVIDIA RTX A5000", "RTX A5000", 24, 24564, "8.6", secure=0.27, community=0.16, spot=0.12, pool="AMPERE_24"
+    ),
+    GpuType("NVIDIA L4", "L4", 24, 23034, "8.9", secure=0.39, pool="AMPERE_24"),
+    GpuType(
+        "NVIDIA GeForce RTX 4090", "RTX 4090", 24, 24564, "8.9", secure=0.74, community=0.34, spot=0.2, pool="ADA_24"
+    ),
+    GpuType("NVIDIA A40", "A40", 48, 46068, "8.6", secure=0.44, pool="AMPERE_48"),
+    GpuType("NVIDIA L40S", "L40S", 48, 46068, "8.9", secure=0.86, community=0.79, spot=0.4, pool="ADA_48_PRO"),
+    GpuType("NVIDIA A100-SXM4-40GB", "A100 SXM 40GB", 40, 40960, "8.0", community=1.0),
+    GpuType("NVIDIA A100 80GB PCIe", "A100 PCIe", 80, 81920, "8.0", secure=1.39, community=1.19, spot=0.6, vcpus=12),
+    GpuType("NVIDIA A100-SXM4-80GB", "A100 SXM", 80, 81920, "8.0", secure=1.49, spot=0.79, vcpus=16, pool="AMPERE_80"),
+    GpuType(
+        "NVIDIA H100 PCIe", "H100 PCIe", 80, 81559, "9.0", secure=2.89, community=1.99, vcpus=16, pool="ADA_80_PRO"
+    ),
+    GpuType("NVIDIA H100 80GB HBM3", "H100 SXM", 80, 81559, "9.0", secure=3.29, spot=1.75, vcpus=20, pool="ADA_80_PRO"),
+    GpuType("NVIDIA H200", "H200 SXM", 141, 143771, "9.0", secure=4.39, vcpus=24, pool="HOPPER_141"),
+    GpuType("NVIDIA H200 NVL", "NVIDIA H200 NVL", 143, 143771, "9.0", secure=3.99, vcpus=24),
+    GpuType("NVIDIA B200", "B200", 180, 183359, "10.0", secure=5.89, vcpus=28, ram_gb=(180, 250), pool="BLACKWELL_180"),
+    GpuType("AMD Instinct MI300X OAM", "MI300X", 192, 196608, "0.0", secure=1.99, manufacturer="AMD"),
 ]
 CPUS = [
     CpuFlavor("cpu3c", "Compute-Optimized", "Gen 3", 32, 2, 0.03),

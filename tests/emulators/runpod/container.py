@@ -15,7 +15,10 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
+import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -44,10 +47,20 @@ def why_no_pods() -> str | None:
         return "PODS NEED LINUX AND ROOT (namespaces and control groups)"
     if not Path("/usr/sbin/sshd").exists():
         return "PODS NEED /usr/sbin/sshd: apt-get install openssh-server"
-    trial = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--ipc", "--uts", "true"], capture_output=True)
-    if trial.returncode != 0:
-        return f"PODS NEED NAMESPACES, which this machine refuses: {trial.stderr.decode().strip()}"
-    return None
+    said: list[str] = []
+    ended: list[int] = []
+    image = Image(
+        name="trial", command=["true"], env={"PATH": "/bin"}, memory_bytes=0, disk_bytes=None, gpus=[], api="",
+        has_gpu=False,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Container(
+            image, Path(folder, "trial"), None, next_address(), on_line=said.append,
+            on_exit=lambda status, _: ended.append(status),
+        )  # fmt: skip
+        trial.wait()
+        trial.remove()
+    return None if ended == [0] else f"PODS CANNOT BE STARTED HERE: {' '.join(said)}"
 
 
 @cache
@@ -63,7 +76,9 @@ def why_no_memory_limit() -> str | None:
 def open_group(name: str) -> runner.Cgroup | None:
     """A control group to make pods' groups in; None where this machine lets us have none."""
     for opening in (runner.open_cgroup2, runner.open_cgroup1):
-        cap = opening(name, 1 << 50)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # it forks, for an instant, beside our threads
+            cap = opening(name, 1 << 50)
         if cap and cap.cgroup:
             if cap.cgroup.version == 2:
                 cap.cgroup.write("cgroup.subtree_control", "+memory")
@@ -74,7 +89,7 @@ def open_group(name: str) -> runner.Cgroup | None:
 def next_address() -> tuple[str, int]:
     """A loopback address that no other pod has."""
     number = next(_addresses)
-    return f"127.{64 + (number >> 16) % 128}.{(number >> 8) % 256}.{1 + number % 254}", SSHD_PORT
+    return f"127.{64 + (number >> 16) % 128}.{(number >> 8) % 256}.{number % 256}", SSHD_PORT
 
 
 @dataclass(kw_only=True)
@@ -109,6 +124,7 @@ class Container:
         self._control = folder / "control"
         self._on_line = on_line
         self._on_exit = on_exit
+        self._cpu_seen = (0.0, 0.0)
         self._group = self._make_group(group, folder.name, image.memory_bytes)
         for part in (folder / "root", self._control):
             part.mkdir(parents=True)
@@ -158,6 +174,10 @@ class Container:
         self._process.stdout.close()
         self._on_exit(status, self.oom_kills())
 
+    def wait(self) -> None:
+        """Wait for its end."""
+        self._thread.join(ENDING_SECONDS)
+
     def kill(self) -> None:
         """End it and all its processes; returns when they are gone. Harmless if it has ended."""
         assert self._process.stdin
@@ -186,8 +206,21 @@ class Container:
 
     def set_gpu_use(self, index: int, used_mib: int, percent: int) -> None:
         """What its nvidia-smi says from now on about one GPU."""
-        path = self._control / "gpu-use"
-        use = json.loads(path.read_text()) if path.exists() else {}
-        runner.write_atomically(
-            str(path), json.dumps({**use, str(index): {"used_mib": used_mib, "percent": percent}}), durable=False
-        )
+        use = self.gpu_use() | {str(index): {"used_mib": used_mib, "percent": percent}}
+        runner.write_atomically(str(self._control / "gpu-use"), json.dumps(use), durable=False)
+
+    def gpu_use(self) -> dict[str, dict[str, int]]:
+        """What was set, by GPU index."""
+        return runner.read_record(str(self._control / "gpu-use"))
+
+    def memory_percent(self) -> int:
+        """RAM in use, of its limit."""
+        limit = self._group.limit() if self._group and Path(self._group.path).exists() else None
+        return min(100, round(100 * self._group.ram() / limit)) if self._group and limit else 0
+
+    def cpu_percent(self) -> int:
+        """CPU time since the last call, of what this machine could give; 0 at the first call."""
+        now, used = time.monotonic(), sum(each.cpu for each in runner.processes(self.processes()).values())
+        (then, before), self._cpu_seen = self._cpu_seen, (now, used)
+        share = (used - before) / max(now - then, 1e-3) / (os.cpu_count() or 1)
+        return max(0, min(100, round(100 * share))) if then else 0

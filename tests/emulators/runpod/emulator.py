@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
+from backends.runner import runner
 from tests.emulators.faultproxy import FaultProxy
 from tests.emulators.runpod.billing import Amounts
 from tests.emulators.runpod.clock import Clock
@@ -102,6 +104,20 @@ class RunPodEmulator:
     def change_port(self, pod_id: str) -> None:
         """The pod's public ports move now; connections are reset."""
         self.fleet.change_port(self.pod(pod_id))
+
+    def freeze(self, pod_id: str) -> None:
+        """The pod's machine hangs: every process stands still, connections stay open, the bill goes on."""
+        runner.send(self.pod(pod_id).processes(), signal.SIGSTOP)
+
+    def thaw(self, pod_id: str) -> None:
+        """It goes on as if nothing had been."""
+        runner.send(self.pod(pod_id).processes(), signal.SIGCONT)
+
+    def set_gpu_use(self, pod_id: str, used_mib: int, percent: int, index: int = 0) -> None:
+        """What nvidia-smi in the pod says from now on about one of its GPUs."""
+        container = self.pod(pod_id).container
+        assert container, "the pod is not up"
+        container.set_gpu_use(index, used_mib, percent)
 
     def close(self) -> None:
         """Terminate every pod, stop serving."""

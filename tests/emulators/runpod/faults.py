@@ -20,6 +20,9 @@ class Fault:
     where: dict[str, str] = field(default_factory=dict)
     value: dict[str, Any] = field(default_factory=dict)
 
+    def __getitem__(self, name: str) -> Any:
+        return self.value[name]
+
     def matches(self, kind: str, facts: dict[str, str | None]) -> bool:
         """Whether it applies to a call of which ``facts`` are known; a path filter also takes what is below it."""
         return (
@@ -40,13 +43,13 @@ class Faults:
         self._rules: list[Fault] = []
         self._lock = threading.Lock()
 
-    def take(self, kind: str, **facts: str | None) -> dict[str, Any] | None:
-        """Use up one call of the first rule that applies: its values, None where there is none."""
+    def take(self, kind: str, **facts: str | None) -> Fault | None:
+        """Use up one call of the first rule that applies; None where there is none."""
         with self._lock:
             for rule in self._rules:
                 if rule.matches(kind, facts):
                     rule.times -= 1
-                    return rule.value
+                    return rule
         return None
 
     def clear(self) -> None:
@@ -66,10 +69,19 @@ class Faults:
     # --- any request ---
 
     def server_errors(
-        self, times: int = 1, status: int = 503, method: str | None = None, path: str | None = None
+        self,
+        times: int = 1,
+        status: int = 503,
+        method: str | None = None,
+        path: str | None = None,
+        html: bool = False,
     ) -> None:
-        """5xx before anything is done; with ``method="POST", path="/v2/pods"`` a create that creates nothing."""
-        self._add("reply", times, {"method": method, "path": path}, status=status, detail="internal server error")
+        """5xx before anything is done; with ``method="POST", path="/v2/pods"`` a create that creates nothing.
+
+        ``html``: the answer is a gateway's page, not a problem document.
+        """
+        where = {"method": method, "path": path}
+        self._add("reply", times, where, status=status, detail="internal server error", html=html)
 
     def too_many_requests(
         self, times: int = 1, retry_after: int = 1, method: str | None = None, path: str | None = None
@@ -77,7 +89,7 @@ class Faults:
         """429 whatever the quota says."""
         self._add(
             "reply", times, {"method": method, "path": path}, status=429, retry_after=retry_after,
-            detail="rate limit exceeded for the minute window",
+            detail="rate limit exceeded for the minute window", html=False,
         )  # fmt: skip
 
     def slow_replies(self, seconds: float, times: int = 1, method: str | None = None, path: str | None = None) -> None:
@@ -112,6 +124,10 @@ class Faults:
             "no capacity", times, {"gpu": gpu, "data_center": data_center, "cloud": cloud}, text=text,
             everywhere=data_center is None,
         )  # fmt: skip
+
+    def silent_null(self, times: int = 1) -> None:
+        """A create by GraphQL gives null without an error, and no pod."""
+        self._add("silent null", times, {})
 
     def forbidden(self, times: int = ALWAYS, gpu: str | None = None, cloud: str | None = None) -> None:
         """Creates are refused with 403: no access to that pool."""

@@ -48,6 +48,9 @@ class Fleet:
         self._folder = tempfile.TemporaryDirectory(prefix="gpujob-runpod-", ignore_cleanup_errors=True)
         self._numbers = itertools.count(1)
         self._group = open_group(f"gpujob-runpod-{secrets.token_hex(4)}") if settings.machines else None
+        self._transitions: dict[str, Callable[[Pod], Container | None]] = {
+            "start": self._start, "stop": self._stop, "restart": self._restart, "terminate": self._terminate
+        }  # fmt: skip
         clock.listeners.append(self.enforce_balance)
 
     # --- looking ---
@@ -115,7 +118,7 @@ class Fleet:
                 raise Problem(409, f"cannot {action} a pod that is {pod.status}")
             if pod.locked and action in ("stop", "restart"):
                 raise Problem(409, f"pod is locked: cannot {action}")
-            container = getattr(self, f"_{action}")(pod)
+            container = self._transitions[action](pod)
         if container:
             container.remove()
 
@@ -124,6 +127,7 @@ class Fleet:
         with self.lock:
             for name, value in changes.items():
                 setattr(pod.order, name, value)
+            self._set_rates(pod)
             pod.locked = pod.locked if locked is None else locked
             container = None
             if set(changes) & set(RESETTING) and pod.status in ("STARTING", "RUNNING"):
@@ -165,13 +169,14 @@ class Fleet:
 
     # --- transitions, under the lock; each returns the container that is to be removed ---
 
-    def _start(self, pod: Pod) -> None:
+    def _start(self, pod: Pod) -> Container | None:
         if self.faults.take("refuse start", gpu=pod.order.gpu):
             raise Problem(400, problems.NO_FREE_GPUS)
         self._check_money(pod.place.usd_h)
         pod.gpus_present = 0 if self.faults.take("zero gpus", gpu=pod.order.gpu) else pod.order.gpu_count
         self._enter(pod, "STARTING", "Resumed by user")
         self._begin(pod, 0.0)
+        return None
 
     def _stop(self, pod: Pod) -> Container | None:
         return self._retire(pod, "EXITED", "Exited by user")
@@ -202,13 +207,17 @@ class Fleet:
     def _enter(self, pod: Pod, status: Status, why: str = "Created by user") -> None:
         """Take on a status, and its rates."""
         pod.status, pod.why = status, why
+        self._set_rates(pod)
+        pod.logs.add(self.clock.shown(), "system", f"{status}: {why}")
+
+    def _set_rates(self, pod: Pod) -> None:
+        """Meter what the pod costs from now on."""
         usd_s = pod.usd_h / 3600
         stopped = not pod.billed
-        gone = status == "TERMINATED"
+        gone = pod.status == "TERMINATED"
         disk = 0.0 if gone else disk_rate(pod.order.disk, pod.order.volume, stopped=stopped)
         rates = Rates(gpu=usd_s, disk=disk) if pod.order.gpu else Rates(cpu=usd_s, disk=disk)
         pod.meter.switch(rates, self.clock.now())
-        pod.logs.add(self.clock.shown(), "system", f"{status}: {why}")
 
     def _check_money(self, usd_h: float) -> None:
         """An hour of it must be there. Raises Problem 402 or 403."""

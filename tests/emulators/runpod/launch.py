@@ -117,13 +117,17 @@ def share(entry: Path, target: Path) -> None:
 
 
 def share_python(root: Path, python: dict[str, str]) -> None:
-    """The interpreter that runs the emulator, as the pod's python3."""
+    """The interpreter that runs the emulator, as the pod's python3.
+
+    Not by a link: an environment made with it would look for its library beside the link.
+    """
     if not (root / python["prefix"].strip("/") / "bin").is_dir():
         bind(python["prefix"], root / python["prefix"].strip("/"), read_only=True)
     for name in ("python3", "python"):
-        link = root / "usr/local/bin" / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(python["program"])
+        program = root / "usr/local/bin" / name
+        program.unlink(missing_ok=True)
+        program.write_text(f'#!/bin/sh\nexec {python["program"]} "$@"\n')
+        program.chmod(0o755)
 
 
 def write_etc(root: Path, pod: dict[str, Any]) -> None:
@@ -239,7 +243,7 @@ def wait_for(child: int) -> int:
     return status if status >= 0 else 128 - status
 
 
-def remove_cgroup(path: Path) -> None:
+def remove_cgroup(path: Path, *, orphaned: bool) -> None:
     """Remove the pod's control group, and the emulator's if this was its last pod and the emulator is gone."""
     for _ in range(500):
         try:
@@ -249,13 +253,14 @@ def remove_cgroup(path: Path) -> None:
             break
         except OSError:
             time.sleep(0.01)
-    if os.getppid() == 1:
+    if orphaned:
         with contextlib.suppress(OSError):
             path.parent.rmdir()
 
 
 def main() -> int:
     """Run the pod that standard input describes."""
+    parent = os.getppid()
     text = b""
     while not text.endswith(b"\n"):
         part = os.read(0, 1 << 16)
@@ -271,7 +276,7 @@ def main() -> int:
     status = wait_for(child)
     if pod["cgroup"]:
         Path(pod["control"], "oom-kills").write_text(oom_kills(pod["cgroup"]))
-        remove_cgroup(Path(pod["cgroup"]["path"]))
+        remove_cgroup(Path(pod["cgroup"]["path"]), orphaned=os.getppid() != parent)
     return status
 
 

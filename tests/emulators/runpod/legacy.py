@@ -67,14 +67,16 @@ class _Root:
 
     # --- mutations ---
 
-    def podFindAndDeployOnDemand(self, _: object, input: Document) -> Document:  # noqa: A002
+    def podFindAndDeployOnDemand(self, _: object, input: Document) -> Document | None:  # noqa: A002
         return self._create(input, None)
 
-    def podRentInterruptable(self, _: object, input: Document) -> Document:  # noqa: A002
+    def podRentInterruptable(self, _: object, input: Document) -> Document | None:  # noqa: A002
         return self._create(input, input["bidPerGpu"])
 
-    def _create(self, given: Document, bid: float | None) -> Document:
+    def _create(self, given: Document, bid: float | None) -> Document | None:
         self._authorize(None)
+        if self._fleet.faults.take("silent null"):
+            return None
         order = order_of(given, bid, self._fleet.settings.catalog)
         try:
             return pod_document(self._fleet.create(order, start_ssh=bool(given.get("startSsh"))))
@@ -186,7 +188,8 @@ def _runtime(pod: Pod) -> Document | None:
             for port in ports
         ],
         "gpus": [
-            {"id": f"GPU-{index}", "gpuUtilPercent": 0, "memoryUtilPercent": 0} for index in range(pod.gpus_present)
+            {"id": f"GPU-{index}", "gpuUtilPercent": percent, "memoryUtilPercent": memory}
+            for index, (percent, memory) in enumerate(pod.gpu_use())
         ],
     }  # fmt: skip
 

@@ -80,6 +80,13 @@ class Pod:
         """Seconds since its container is up."""
         return int(time.monotonic() - self.up_since)
 
+    def gpu_use(self) -> list[tuple[int, int]]:
+        """Utilisation and memory in use of each GPU, both in percent."""
+        use = self.container.gpu_use() if self.container else {}
+        total = self.place.gpu.vram_mib if self.place.gpu else 1
+        each = [use.get(str(index), {}) for index in range(self.gpus_present)]
+        return [(gpu.get("percent", 0), round(100 * gpu.get("used_mib", 0) / total)) for gpu in each]
+
     def command(self) -> list[str]:
         """PID 1's argv, as Docker puts it together: another entrypoint also forgets the image's command."""
         own = self.order.cmd or shlex.split(self.order.args)
@@ -137,9 +144,9 @@ def _runtime(pod: Pod) -> dict[str, Any] | None:
         return {} if pod.status == "PROVISIONING" else None
     return {
         "uptime": pod.uptime(),
-        "gpus": [{"util": 0, "memoryUtil": 0} for _ in range(pod.gpus_present)],
-        "cpu": {"util": 0},
-        "memory": {"util": 0},
+        "gpus": [{"util": percent, "memoryUtil": memory} for percent, memory in pod.gpu_use()],
+        "cpu": {"util": pod.container.cpu_percent() if pod.container else 0},
+        "memory": {"util": pod.container.memory_percent() if pod.container else 0},
         "ports": [runtime_port(pod, port) for port in pod.order.ports],
     }
 

@@ -39,5 +39,13 @@ class Problem(Exception):
         return document | {"errors": self.errors} if self.errors else document
 
 
+class Gateway(Exception):
+    """Something in front of the provider answers with a page of its own."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
 class Dropped(Exception):
     """The connection ends without an answer."""

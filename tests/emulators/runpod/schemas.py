@@ -31,7 +31,7 @@ MOUNTS = closed(
     persistent=closed(["size", "path"], size={"type": "integer", "minimum": 10}, path=TEXT),
     network={"type": "array", "maxItems": 1, "items": closed(["volumeId", "path"], volumeId=TEXT, path=TEXT)},
 )
-CONTAINER = {
+CONTAINER: dict[str, Any] = {
     "args": TEXT, "disk": COUNT, "env": {"type": "object", "additionalProperties": TEXT}, "image": TEXT,
     "ports": TEXTS, "cmd": TEXTS, "entrypoint": TEXTS, "registry": {"type": ["string", "null"]},
 }  # fmt: skip
@@ -73,6 +73,7 @@ def _lines(error: ValidationError) -> list[str]:
         and isinstance(error.instance, dict)
         and error.validator_value is False
     ):
+        assert isinstance(error.schema, dict)
         unknown = sorted(set(error.instance) - set(error.schema["properties"]))
         return [f"{error.json_path}: additional properties '{name}' not allowed" for name in unknown]
     return [f"{error.json_path}: {error.message}"]

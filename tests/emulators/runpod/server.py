@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from tests.emulators.runpod.clock import rfc3339
 from tests.emulators.runpod.fleet import Fleet
 from tests.emulators.runpod.legacy import Legacy
 from tests.emulators.runpod.limits import RateLimit
-from tests.emulators.runpod.problems import Dropped, Problem
+from tests.emulators.runpod.problems import Dropped, Gateway, Problem
 from tests.emulators.runpod.rest import Answer, LogStream, Request, Rest
 
 MOST_BODY_BYTES = 102_400
@@ -50,6 +51,7 @@ class Server(ThreadingHTTPServer):
         self.stopping = threading.Event()
         self._open: set[socket.socket] = set()
         self.lock = threading.Lock()
+        self.closed = threading.Condition(self.lock)
         super().__init__(("127.0.0.1", port), Handler)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="runpod-http", daemon=True)
         self._thread.start()
@@ -62,14 +64,13 @@ class Server(ThreadingHTTPServer):
 
     def shutdown_request(self, request: Any) -> None:
         """Forget it."""
-        with self.lock:
-            self._open.discard(request)
         super().shutdown_request(request)
+        with self.closed:
+            self._open.discard(request)
+            self.closed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that is gone is no error of ours; anything else is, and is shown."""
-        import sys
-
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -77,12 +78,13 @@ class Server(ThreadingHTTPServer):
         """End every connection, then the server."""
         self.stopping.set()
         self.shutdown()
-        with self.lock:
+        self._thread.join(timeout=60)
+        self.server_close()
+        with self.closed:
             for connection in self._open:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-        self.server_close()
-        self._thread.join(timeout=60)
+            self.closed.wait_for(lambda: not self._open, timeout=60)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -107,7 +109,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.connection.shutdown(socket.SHUT_RDWR)
         except Problem as problem:
             status = problem.status
-            self._write(status, problem.document(), problem.headers, kind="application/problem+json")
+            self._write(status, json.dumps(problem.document()), problem.headers, kind="application/problem+json")
+        except Gateway as page:
+            status = page.status
+            self._write(status, f"<html><body><h1>{status}</h1></body></html>", {}, kind="text/html")
         finally:
             with self.server.lock:
                 self.server.calls.append(Call(self.command, path, status, self.pod_id, self._body))
@@ -124,8 +129,8 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.limit.count(self.server.fleet.clock.now())
         if fault := faults.take("reply", **facts):
-            wait = {"Retry-After": str(fault["retry_after"])} if "retry_after" in fault else {}
-            raise Problem(fault["status"], fault["detail"], headers=wait)
+            wait = {"Retry-After": str(fault["retry_after"])} if "retry_after" in fault.value else {}
+            raise Gateway(fault["status"]) if fault["html"] else Problem(fault["status"], fault["detail"], headers=wait)
         self.server.fleet.enforce_balance()
         lost, slow = faults.take("lost", **facts), faults.take("slow", **facts)
         try:
@@ -139,16 +144,15 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(answer, LogStream):
             self._stream(answer)
             return 200
-        self._write(answer.status, answer.document, {})
+        self._write(answer.status, None if answer.document is None else json.dumps(answer.document), {})
         return answer.status
 
     def _read(self) -> bytes:
         """The body. Raises Problem 413."""
-        size = int(self.headers.get("Content-Length") or 0)
-        if size > MOST_BODY_BYTES:
-            self.close_connection = True
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if len(body) > MOST_BODY_BYTES:
             raise Problem(413, f"request body larger than {MOST_BODY_BYTES} bytes")
-        return self.rfile.read(size)
+        return body
 
     def _authenticate(self) -> str | None:
         """None for the account's key, the pod's id for a pod-scoped one. Raises Problem 401."""
@@ -189,10 +193,10 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
 
-    def _write(self, status: int, document: Any, headers: dict[str, str], kind: str = "application/json") -> None:
-        body = b"" if document is None else json.dumps(document).encode()
+    def _write(self, status: int, text: str | None, headers: dict[str, str], kind: str = "application/json") -> None:
+        body = (text or "").encode()
         self._headers(status, headers)
-        if document is not None:
+        if text is not None:
             self.send_header("Content-Type", kind)
         if status != 204:
             self.send_header("Content-Length", str(len(body)))
