@@ -310,6 +310,28 @@ class Billed(Protocol):
         """What the provider's own account shows for the lease, in micro-dollars; None while it shows nothing yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A key that a backend needs: its name (also that of an environment variable), what it is, where it is made, and
+    the least that it must be allowed to do.
+    """
+
+    name: str
+    title: str
+    made_at: str
+    rights: str
+
+
+@runtime_checkable
+class Keyed(Protocol):
+    """Optional power: the backend is set up by one key, which `gpujob backends setup` asks for."""
+
+    credential: Credential
+
+    def try_key(self, key: str) -> list[str]:
+        """What the provider says of the account behind ``key``, in lines, by free calls. Raises AuthError."""
+
+
 @runtime_checkable
 class Fated(Protocol):
     """Optional power: the provider says what became of a machine that no longer answers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from backends.base import (
     SetupState,
 )
 from backends.billing import price_of
+from backends.channels.ssh_keys import HostKeys, identity
 from backends.failpoints import failpoint
 from backends.runpod import catalog, marks
 from backends.runpod.ends import Ends
@@ -35,7 +36,7 @@ from backends.runpod.listing import Recent
 from backends.runpod.market import Market
 from backends.runpod.replies import Pod, PodStatus, SshEndpoint, read_bill
 from backends.runpod.requests import Wish, pod_billing
-from backends.runpod.settings import SETUP_COMMAND, Settings
+from backends.runpod.settings import CREDENTIAL, SETUP_COMMAND, Settings
 from backends.units import format_usd
 
 if TYPE_CHECKING:
@@ -48,9 +49,6 @@ LISTING_SECONDS = 2.0
 ROUNDING_MICROS = 500
 """RunPod shows what a pod costs an hour with three decimals."""
 
-CLOCK_STEP_SECONDS = 1.0
-"""RunPod's clock is read off the Date of its replies, in whole seconds rounded down; what a pod was held is not."""
-
 PROFILE = "/etc/rp_environment"
 """Where a pod's environment is: sshd's sessions do not have it."""
 
@@ -61,6 +59,7 @@ class RunpodBackend:
     """RunPod's secure and community clouds, with spot and CPU pods."""
 
     name = catalog.NAME
+    credential = CREDENTIAL
 
     def __init__(self, root: Path, settings: Settings) -> None:
         self._root = root
@@ -68,6 +67,8 @@ class RunpodBackend:
         self._marks = marks.Marks(root)
         self._ends = Ends(root)
         self._market = Market(settings, lambda: self._client)
+        self._host_keys = HostKeys(root / "host_keys.json")
+        self._pins: dict[str, set[str]] = {}
         self._opening = Lock()
         self._opened: Client | None = None
         self._listing: Recent[list[Pod]] = Recent(LISTING_SECONDS, time.monotonic)
@@ -142,8 +143,17 @@ class RunpodBackend:
         failpoint("runpod.delete:asked")
         if there and (left := self._all_of(lease)):
             raise NotYetGone(f"RunPod still has pod {left[0].id}, as {left[0].status.value}")
+        self._forget_contact(lease)
         ran = any(pod.id == lease.id and pod.status not in marks.OVER for pod in there)
         self._ends.note(lease.key, self._held_at_its_end(lease, ran=ran))
+
+    def _forget_contact(self, lease: Lease) -> None:
+        """Hang up, and drop the host keys of a machine that is gone."""
+        from backends.channels.ssh_connection import hang_up
+
+        for pin in self._pins.pop(lease.id, set()):
+            hang_up(pin)
+            self._host_keys.forget(pin)
 
     def _all_of(self, lease: Lease) -> list[Pod]:
         """The lease's pod and its twins, as far as they exist. A listing may lag behind: the pod is asked for by id."""
@@ -155,23 +165,23 @@ class RunpodBackend:
     def _held_at_its_end(self, lease: Lease, *, ran: bool) -> float:
         """Seconds until now; a pod that had ended before did so when its guard let it, at the latest."""
         now = self._provider_now() or datetime.now(UTC)
-        held = _seconds_since(lease.created_at, now)
+        held = _between(lease.created_at, now)
         most = lease.details.get("max_seconds") or held
         return held if ran else min(held, float(most))
 
     def connect(self, lease: Lease) -> Machine:
         """Reach the pod's sshd. The port is another one after every start, so it is read anew each time."""
         pod = self._looked_at(lease)
-        endpoint = _endpoint_or_why_not(pod, lease)
+        endpoint, pin = _endpoint_or_why_not(pod, lease), _pin(pod)
+        self._pins.setdefault(lease.id, set()).add(pin)
         from backends.channels.ssh import SshMachine
         from backends.channels.ssh_connection import SshAddress
-        from backends.channels.ssh_keys import HostKeys, identity
 
         machine = SshMachine(
             address=SshAddress(endpoint.host, endpoint.port, endpoint.user),
             identity=identity(self._root),
-            host_keys=HostKeys(self._root / "host_keys.json"),
-            pin=_pin(pod),
+            host_keys=self._host_keys,
+            pin=pin,
             root=marks.PLACE_FOR_JOBS,
             profile=PROFILE,
         )
@@ -197,7 +207,7 @@ class RunpodBackend:
         if noted is not None:
             return noted
         now = self._provider_now()
-        return _seconds_since(lease.created_at, now) if now else None
+        return _between(lease.created_at, now) if now else None
 
     def settled(self, lease: Lease) -> None:
         """The pod is accounted for."""
@@ -212,6 +222,12 @@ class RunpodBackend:
         """What became of the pod."""
         pod = self._road.pod(lease.id)
         return _fate(pod, lease) if pod else Fate.GONE
+
+    def try_key(self, key: str) -> list[str]:
+        """The account's balance and limits, as far as the key may see them. Raises AuthError where it is refused."""
+        from backends.runpod.account import account_lines
+
+        return account_lines(self._new_client(lambda: key))
 
     def setup_state(self) -> SetupState:
         """Whether there is a key that RunPod accepts: one free call."""
@@ -231,15 +247,18 @@ class RunpodBackend:
 
     @property
     def _client(self) -> Client:
-        """One for all threads: they share its rate limit. Raises Rejected where a package is missing."""
+        """One for all threads: they share its rate limit."""
         with self._opening:
             if self._opened is None:
-                if package := self._missing_package():
-                    raise Rejected(f"RunPod needs the Python package {package!r}", advice=_install(package))
-                from backends.runpod.client import Client
-
-                self._opened = Client(self._settings.api, self._settings.key)
+                self._opened = self._new_client(self._settings.key)
             return self._opened
+
+    def _new_client(self, key: Callable[[], str]) -> Client:
+        if package := self._missing_package():
+            raise Rejected(f"RunPod needs the Python package {package!r}", advice=_install(package))
+        from backends.runpod.client import Client
+
+        return Client(self._settings.api, key)
 
     @property
     def _road(self) -> PodRoad:
@@ -272,8 +291,6 @@ class RunpodBackend:
         return found[0] if found else None
 
     def _public_key(self) -> str:
-        from backends.channels.ssh_keys import identity
-
         return identity(self._root).public
 
     def _provider_now(self) -> datetime | None:
@@ -283,9 +300,9 @@ class RunpodBackend:
         return self._client.now()
 
 
-def _seconds_since(created_at: datetime, now: datetime) -> float:
-    """What a pod is billed for by now, never understated: ``now`` may be a step behind."""
-    return max((now - created_at).total_seconds(), 0.0) + CLOCK_STEP_SECONDS
+def _between(created_at: datetime, now: datetime) -> float:
+    """Seconds from one to the other. RunPod's clock is read in whole seconds: the one begun counts, as on the bill."""
+    return max((now - created_at).total_seconds() + 1.0, 0.0)
 
 
 def _endpoint_or_why_not(pod: Pod, lease: Lease) -> SshEndpoint:

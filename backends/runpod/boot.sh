@@ -54,11 +54,16 @@ start_sshd() {
 if [ -x /start.sh ]; then   # RunPod's own images: it starts sshd, and more; nothing else may stand in its way
     if [ -x /opt/nvidia/nvidia_entrypoint.sh ]; then /opt/nvidia/nvidia_entrypoint.sh /start.sh & else /start.sh & fi
     waited=0
-    until sshd_runs || [ $waited -ge 60 ]; do sleep 1; waited=$((waited + 1)); done
+    until sshd_runs || over || [ $waited -ge 60 ]; do sleep 1; waited=$((waited + 1)); done
 fi
 if ! sshd_runs && ! start_sshd && ! sshd_runs; then
     say "no sshd is in this image and none could be installed: nothing could reach this pod"
     end_for_good
 fi
 say "ready"
-while :; do sleep 3600 & wait $!; done
+until over; do   # a job may kill everything here that it can, guard and sshd too; process 1 it cannot
+    sshd_runs || start_sshd
+    sleep 15 &
+    wait $!
+done
+end_for_good

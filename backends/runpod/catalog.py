@@ -14,8 +14,9 @@ from backends.runpod.tables import GB, DatedPrice, Model, dated_prices, model_of
 
 NAME = "runpod"
 
-DISK_MICROS_PER_GB_MONTH = 100_000
-"""Container disk of a running pod: $0.10 per GB and month (docs.runpod.io/pods/pricing, 2026-08)."""
+DISK_MICROS_PER_GB_MONTH = 101_389
+"""Container disk of a running pod: $0.10 per GB and month (docs.runpod.io/pods/pricing, 2026-08). It does not say how
+long a month is: 30 days are taken, shorter than the 730 hours that ``backends.billing`` counts a month with."""
 
 LARGEST_DISK = 500 * GB
 """Container disk that is asked for at most. What a host has free is told only by its refusal."""

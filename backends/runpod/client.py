@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -28,6 +29,7 @@ class Client:
         self._quota = Quota(clock)
         timeout = httpx.Timeout(REPLY_SECONDS, connect=CONNECT_SECONDS)
         self._http = httpx.Client(timeout=timeout, headers={"User-Agent": "gpujob"})
+        weakref.finalize(self, self._http.close)
         self._provider_time: tuple[datetime, float] | None = None
 
     def call(self, request: Request, allow: Collection[int] = ()) -> Reply:

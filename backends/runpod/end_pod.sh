@@ -12,9 +12,12 @@ if command -v curl >/dev/null; then
 fi
 if command -v python3 >/dev/null; then
     python3 - <<'PYTHON' && exit 0
-import os, urllib.request
+import os, sys, urllib.request
 headers = {"Authorization": "Bearer " + os.environ.get("RUNPOD_API_KEY", ""), "User-Agent": "gpujob"}
-urllib.request.urlopen(urllib.request.Request(os.environ["pod_url"], method="DELETE", headers=headers), timeout=30)
+try:
+    urllib.request.urlopen(urllib.request.Request(os.environ["pod_url"], method="DELETE", headers=headers), timeout=30)
+except OSError as error:
+    sys.exit(str(error))
 PYTHON
 fi
 if command -v runpodctl >/dev/null; then

@@ -238,8 +238,14 @@ def read_graphql(request: Request, reply: Reply) -> Mapping[str, Any]:
     value = _object(reply.json())
     if errors := value.get("errors"):
         said = "; ".join(str(error.get("message", error)) for error in errors if isinstance(error, dict))[:1000]
-        raise refusal(request, 401 if "unauthorized" in said.lower() else 400, said)
+        raise refusal(request, status_of(said), said)
     return _object(value.get("data"))
+
+
+def status_of(said: str) -> int:
+    """The status that REST has for a refusal of which GraphQL gives the text alone."""
+    known = {"unauthorized": 401, "balance": 402, "spend limit": 402, "access denied": 403}
+    return next((status for text, status in known.items() if text in said.lower()), 400)
 
 
 def no_such_pod(text: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from backends.base import BackendError, Lost, Rejected, Transient
 from backends.runpod.boot import one_argument
-from backends.runpod.replies import Malformed, Pod, no_such_pod, read_graphql_pod, refusal
+from backends.runpod.replies import Malformed, Pod, no_such_pod, read_graphql_pod, refusal, status_of
 from backends.runpod.requests import SSH_PORT, Request, Wish
 from backends.runpod.settings import API_VARIABLE
 
@@ -90,7 +90,7 @@ def meaning(request: Request, error: Exception) -> BackendError:
     if kind == "AuthenticationError":
         return refusal(request, 401, said)
     if kind == "QueryError":
-        return refusal(request, 401 if "unauthorized" in said.lower() else 400, said)
+        return refusal(request, status_of(said), said)
     if kind == "ValueError":
         return Rejected(f"{request.doing}: {said}")
     if kind == "KeyError":  # 402, 403, 410 and 429 all end so, and nothing says which it was

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from backends.base import AuthError, Rejected
+from backends.base import AuthError, Credential, Rejected
 
 API = "https://api.runpod.io"
 API_VARIABLE = "RUNPOD_API_BASE_URL"
@@ -18,6 +18,14 @@ KEY_NAME = "RUNPOD_API_KEY"
 SETUP_COMMAND = "gpujob backends setup runpod"
 
 Road: TypeAlias = Literal["rest", "sdk"]
+
+CREDENTIAL = Credential(
+    name=KEY_NAME,
+    title="API key of RunPod",
+    made_at="https://console.runpod.io/user/settings, API Keys",
+    rights="Restricted, with read and write access to pods (REST v2). Reading billing shows what was charged, GraphQL "
+    "read access shows the balance; nothing else is used. The account's SSH keys are never touched.",
+)
 
 GB = 10**9
 
