@@ -112,11 +112,10 @@ def plan(
     Example: gpujob plan jobs/quickstart/quickstart.yaml --budget 3 --priority cost
     """
     from orchestrator.cli.submitting import prepare, show_plan
-    from orchestrator.records.store import Store
 
     home = Home.locate().ensure()
     wish = wish_from(spec, budget, priority, backend, max_runtime, param)
-    raise typer.Exit(show_plan(prepare(home, Store(home.journal), wish), as_json=as_json))
+    raise typer.Exit(show_plan(prepare(home, _reader(), wish), as_json=as_json))
 
 
 @app.command()
@@ -301,9 +300,12 @@ def report(
     by: Annotated[By, typer.Option(help="What a line stands for.")] = By.JOB,
     since: Annotated[str, typer.Option(help="Only attempts since this date (UTC), such as 2026-11-01.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="How many lines, largest first.")] = 50,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="First ask providers for bills that they did not show yet.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Where every cent went: on success, on failed attempts, idle.
+    """Where every cent went: on success, on failed attempts, idle; and what providers say of it.
 
     Example: gpujob report --by backend --since 2026-11-01
     """
@@ -311,6 +313,10 @@ def report(
     from orchestrator.cli.showing import report_text
     from orchestrator.reports.cost import cost_report
 
+    if refresh:
+        from orchestrator.cli.running import refresh_bills
+
+        refresh_bills(Home.locate())
     found = cost_report(_reader(), by, checked_date(since), limit)
     say_json(found) if as_json else say(report_text(found))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,9 +9,8 @@ from datetime import datetime, timedelta
 from backends.units import format_duration
 from orchestrator.clock import moment, stamp
 from orchestrator.config import Config
-from orchestrator.planning.knowledge import Avoided
-from orchestrator.records.attempts import unreachable_leases
-from orchestrator.records.store import Store
+from orchestrator.planning.knowledge import TRIES, Avoided
+from orchestrator.records.reading import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +23,16 @@ class Unreachable:
     seconds_ago: float
 
 
-def recently_unreachable(store: Store, config: Config, now: datetime) -> list[Unreachable]:
+def recently_unreachable(reader: Reader, config: Config, now: datetime) -> list[Unreachable]:
     """Those of the time that the setting ``attempt.avoid`` says, of all jobs; newest first."""
-    since = stamp(now - timedelta(seconds=config.get("attempt.avoid")))
     return [
         Unreachable(
-            attempt.backend,
-            attempt.offer,
-            json.loads(lease.details).get("place"),
-            (now - moment(attempt.ended_at or since)).total_seconds(),
+            row["backend"],
+            row["offer"],
+            row["details"].get("place"),
+            (now - moment(row["ended_at"])).total_seconds(),
         )
-        for attempt, lease in unreachable_leases(store, since)
+        for row in reader.unreachable(stamp(now - timedelta(seconds=config.get("attempt.avoid"))))
     ]
 
 
@@ -45,13 +42,21 @@ def places_to_avoid(seen: Iterable[Unreachable], backend: str) -> frozenset[str]
 
 
 def offers_to_avoid(seen: Iterable[Unreachable]) -> tuple[Avoided, ...]:
-    """The same as knowledge for a plan."""
+    """Offers that are not worth money for now. One that failed in a known place gets one more try, in another."""
+    groups: dict[tuple[str, str], list[Unreachable]] = {}
+    for each in seen:
+        groups.setdefault((each.backend, each.offer), []).append(each)
     return tuple(
-        Avoided(
-            each.backend,
-            each.offer,
-            f"it was paid for and never became reachable {format_duration(max(60.0, each.seconds_ago))} ago"
-            + (f" in {each.place}" if each.place else ""),
-        )
-        for each in seen
+        Avoided(backend, offer, _story(machines))
+        for (backend, offer), machines in groups.items()
+        if len(machines) >= TRIES or not machines[0].place
     )
+
+
+def _story(machines: list[Unreachable]) -> str:
+    """``it was paid for and never became reachable 40 min ago in EU-RO-1``, newest first."""
+    when = (
+        f"{format_duration(max(60.0, each.seconds_ago))} ago" + (f" in {each.place}" if each.place else "")
+        for each in machines
+    )
+    return f"it was paid for and never became reachable {', '.join(when)}"

@@ -26,10 +26,10 @@ def ask_for_bill(tools: Tools, key: str) -> None:
             _ask(tools, bill)
 
 
-def ask_for_bills(tools: Tools) -> None:
-    """Ask for every bill that is not final and was not asked for lately."""
+def ask_for_bills(tools: Tools, every: float = ASK_AGAIN_SECONDS) -> None:
+    """Ask for every bill that is not final and was not asked for in the last ``every`` seconds."""
     now = tools.clock.now()
-    for bill in bills_to_ask(tools.store, stamp(now - timedelta(seconds=ASK_AGAIN_SECONDS))):
+    for bill in bills_to_ask(tools.store, stamp(now - timedelta(seconds=every))):
         gone = lease_row(tools.store, bill.key).deleted_at
         if gone and gone < stamp(now - timedelta(seconds=GIVE_UP_SECONDS)):
             close_bill(tools.store, bill.key)

@@ -8,6 +8,7 @@ from typing import Any
 
 from backends.base import BackendError, Fate, Gone, Lost, Machine, NotYetReady, RunPhase, RunStatus, Transient
 from backends.failpoints import failpoint
+from backends.runner.runner import read_record
 from backends.units import format_duration
 from orchestrator.lifecycle.context import Context
 from orchestrator.lifecycle.endings import Cancelled
@@ -178,4 +179,6 @@ class Execution:
             self._machine.signal(self.context.key, reason)
 
     def _result(self, phase: RunPhase, **facts: bool) -> Json:
-        return {"phase": phase.value, "record": dict(self._last.record), "facts": facts}
+        """What was seen last; by a worker before this one, if this one never saw anything."""
+        record = self._last.record or read_record(str(self.context.folder / "status.json"))
+        return {"phase": phase.value, "record": dict(record), "facts": facts}

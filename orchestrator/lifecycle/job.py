@@ -33,6 +33,7 @@ from orchestrator.records.jobs import (
     save_plan,
     start_job,
 )
+from orchestrator.records.reading import Reader
 from orchestrator.records.states import JobState
 from orchestrator.records.tables import Attempt, Job
 from orchestrator.spec.model import JobSpec
@@ -118,14 +119,14 @@ class _JobRun:
         return None
 
     def _plan(self, attempts: Sequence[Attempt]) -> Plan:
-        options, store, config = self._options, self._tools.store, self._tools.config
-        avoided = offers_to_avoid(recently_unreachable(store, config, self._tools.clock.now()))
+        options, config, reader = self._options, self._tools.config, self._reader()
+        avoided = offers_to_avoid(recently_unreachable(reader, config, self._tools.clock.now()))
         made = len(attempts) - options.get("attempts_before", 0)
         return make_plan(
             self._spec,
             gather_offers(self._tools.backends, options["backends"], self._spec),
-            knowledge_for(store, self._spec, options["digest"], attempts, avoided),
-            self._job.budget_micros - spent_micros(store, self._job.id),
+            knowledge_for(reader, self._spec, options["digest"], attempts, avoided),
+            self._job.budget_micros - spent_micros(self._tools.store, self._job.id),
             Priority(self._job.priority),
             backends=options["backends"],
             attempts_left=self._spec.limits.attempts - made,
@@ -134,12 +135,15 @@ class _JobRun:
             weights=weights_for(config, Priority(self._job.priority)),
         )
 
+    def _reader(self) -> Reader:
+        return Reader(self._tools.home.journal)
+
     def _facts(self) -> Facts:
         """What was predicted at submission, as all runs on record correct it by now."""
         facts, digest = recorded_facts(self._job), self._options["digest"]
-        taught = learned(self._tools.store, facts.needs)
+        taught = learned(self._reader(), facts.needs)
         needs = calibrated(taught, self._spec.name, digest, facts.needs)
-        return replace(facts, needs=needs, reliability=reliability(self._tools.store))
+        return replace(facts, needs=needs, reliability=reliability(self._reader()))
 
     def _reserve(self, rung: Rung, attempts: Sequence[Attempt]) -> None:
         number = len(attempts) + 1

@@ -16,8 +16,8 @@ from orchestrator.spec.model import JobSpec, ResolvedVariant
 GRACE_SECONDS = 10.0
 """Between asking a program to end and killing it."""
 
-STOP_SECONDS = 5.0
-"""Kept of a rented lease for the machine to end itself."""
+STOP_SHARE = 12
+"""That part of the wind-down is kept for the machine to end itself: 5 of 60 s."""
 
 INHERITED = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "TERM", "LD_LIBRARY_PATH", "CONDA_PREFIX",
@@ -89,13 +89,14 @@ def _machine(lease: Lease, until: Until, linger: float) -> dict[str, Any] | None
     stop, pid1 = list(lease.details.get("stop", [])), lease.details.get("stop_pid1")
     if not (stop or pid1):
         return None
+    kept = until.wind_down / STOP_SHARE
     return {
         "stop": stop,
         # The key in its environment tells the container that was rented from any other process 1.
         "stop_pid1": f"GPUJOB_KEY={lease.key}" if pid1 is True else pid1 or None,
         "linger": linger,
-        "ends_utc": until.ends_at.timestamp() - STOP_SECONDS,
-        "lease": max(0.0, until.seconds - STOP_SECONDS),
+        "ends_utc": until.ends_at.timestamp() - kept,
+        "lease": max(0.0, until.seconds - kept),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backends.base import Offer
 from orchestrator.config import Config
@@ -16,10 +16,12 @@ from orchestrator.planning.need import VariantNeed
 from orchestrator.planning.outlook import Facts
 from orchestrator.planning.plan import Priority
 from orchestrator.planning.weights import WEIGHTS, Weights
-from orchestrator.records.observations import observations_of
-from orchestrator.records.store import Store
-from orchestrator.records.tables import Attempt, Job, Observation
+from orchestrator.records.learned import Recorded, observations_of
+from orchestrator.records.reading import Reader
 from orchestrator.spec.model import JobSpec
+
+if TYPE_CHECKING:
+    from orchestrator.records.tables import Attempt, Job
 
 
 def gather_offers(backends: Backends, names: Iterable[str], spec: JobSpec) -> list[Offer]:
@@ -29,11 +31,11 @@ def gather_offers(backends: Backends, names: Iterable[str], spec: JobSpec) -> li
 
 
 def knowledge_for(
-    store: Store, spec: JobSpec, digest: str, attempts: Sequence[Attempt], avoided: tuple[Avoided, ...] = ()
+    reader: Reader, spec: JobSpec, digest: str, attempts: Sequence[Attempt], avoided: tuple[Avoided, ...] = ()
 ) -> Knowledge:
     """What this job's attempts, and earlier jobs with the same spec and files, have shown; and what to avoid."""
     own = {attempt.id for attempt in attempts}
-    observed = {o.attempt_id: o for o in observations_of(store, spec.name, digest)}
+    observed = {o.attempt_id: o for o in observations_of(reader, spec.name, digest)}
     earlier = [_from_observation(o) for o in observed.values() if o.attempt_id not in own]
     return Knowledge(
         seen=(*earlier, *(_from_attempt(a, observed.get(a.id or 0)) for a in attempts)),
@@ -66,7 +68,7 @@ def weights_for(config: Config, priority: Priority) -> Weights:
     return WEIGHTS[priority].changed(own)
 
 
-def _from_observation(seen: Observation) -> Seen:
+def _from_observation(seen: Recorded) -> Seen:
     return Seen(
         variant=seen.variant,
         backend=seen.backend,
@@ -82,7 +84,7 @@ def _from_observation(seen: Observation) -> Seen:
     )
 
 
-def _from_attempt(attempt: Attempt, observed: Observation | None) -> Seen:
+def _from_attempt(attempt: Attempt, observed: Recorded | None) -> Seen:
     return Seen(
         variant=attempt.variant,
         backend=attempt.backend,

@@ -15,6 +15,7 @@ from orchestrator.lifecycle.endings import NeverReachable, TakenBack
 from orchestrator.lifecycle.following import write_waiting
 from orchestrator.lifecycle.journal import Json
 from orchestrator.records.attempts import begin_lease, lease_is_live, lease_row
+from orchestrator.records.reading import Reader
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.2, 2.0
 """Seconds between two tries for a place that is only busy; many may wait, so the pause grows from one to the other."""
@@ -70,7 +71,8 @@ class Provisioning:
         ends_at = tools.clock.now() + timedelta(seconds=request.max_seconds)
         begin_lease(tools.store, context.key, stamp(ends_at))
         failpoint("provision:dated")
-        avoid = places_to_avoid(recently_unreachable(tools.store, tools.config, tools.clock.now()), offer.backend)
+        seen = recently_unreachable(Reader(tools.home.journal), tools.config, tools.clock.now())
+        avoid = places_to_avoid(seen, offer.backend)
         return replace(request, ends_at=ends_at, image=image, disk_bytes=need.disk_bytes, avoid=avoid)
 
     def _compare_rates(self, lease: Lease) -> None:

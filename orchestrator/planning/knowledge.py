@@ -15,7 +15,12 @@ _ENDED = {
     "unreachable": "could not reach its machine",
     "no_capacity": "found no capacity",
 }
-_UNAVAILABLE = {"no_capacity": "it had no capacity", "unreachable": "it never became reachable"}
+
+TRIES = 2
+"""Machines of one offer that may never become reachable before it counts as out of reach: the next is another one."""
+
+
+_EARLIER = " in an earlier attempt of this job"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +108,13 @@ class Knowledge:
         return tuple(s for s in self.seen if s.variant == variant and s.outcome == "succeeded")
 
     def unavailable(self, backend: str, offer: str) -> str | None:
-        """Why that offer cannot be had in this job: it had no capacity or never became reachable, here or lately."""
-        for s in self.seen:
-            if s.this_job and (s.backend, s.offer) == (backend, offer) and s.outcome in _UNAVAILABLE:
-                return f"{_UNAVAILABLE[s.outcome]}{s.where or ' in an earlier attempt of this job'}"
+        """Why that offer cannot be had in this job: it had no capacity, or never became reachable, here or lately."""
+        own = [s for s in self.seen if s.this_job and (s.backend, s.offer) == (backend, offer)]
+        if full := next((s for s in own if s.outcome == "no_capacity"), None):
+            return f"it had no capacity{full.where or _EARLIER}"
+        gone = [s for s in own if s.outcome == "unreachable"]
+        if len(gone) >= TRIES:
+            return f"{TRIES} of its machines never became reachable, the last{gone[-1].where or _EARLIER}"
         return next((a.why for a in self.avoided if (a.backend, a.offer) == (backend, offer)), None)
 
     def _out_of_memory(self, variant: str) -> list[Seen]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -42,14 +42,6 @@ class Ending:
     observation: Observation | None
     wasted: bool = False
     """The machine never became reachable: what it cost besides is ``waste`` and not ``idle``."""
-
-
-def newest_ends(store: Store, limit: int) -> list[tuple[str, str]]:
-    """Backend and outcome of the newest attempts that ended."""
-    with store.read() as session:
-        query = select(Attempt.backend, Attempt.outcome).where(col(Attempt.outcome).is_not(None))
-        ends = session.exec(query.order_by(col(Attempt.id).desc()).limit(limit))
-        return [(backend, outcome) for backend, outcome in ends if outcome]
 
 
 def open_attempt(store: Store, attempt: Attempt, text: str, data: Mapping[str, Any]) -> int:
@@ -94,18 +86,6 @@ def lease_row(store: Store, key: str) -> LeaseRow:
         return session.exec(select(LeaseRow).where(LeaseRow.key == key)).one()
 
 
-def unreachable_leases(store: Store, since: str) -> list[tuple[Attempt, LeaseRow]]:
-    """Machines that were paid for and never became reachable, and were given up after ``since``; newest first."""
-    query = (
-        select(Attempt, LeaseRow)
-        .join(LeaseRow, col(LeaseRow.attempt_id) == col(Attempt.id))
-        .join(Charge, col(Charge.attempt_id) == col(Attempt.id))
-        .where(col(Charge.kind) == "waste", col(Attempt.ended_at) > since)
-    )
-    with store.read() as session:
-        return [(attempt, lease) for attempt, lease in session.exec(query.order_by(col(Attempt.ended_at).desc()))]
-
-
 def lease_is_live(store: Store, lease: Lease) -> None:
     """Remember the provider's name for the machine, as soon as it is known."""
     with store.write() as session:
@@ -143,6 +123,12 @@ def backends_used(store: Store) -> set[str]:
     """Names of the backends that anything was ever rented from, or is about to be."""
     with store.read() as session:
         return set(session.exec(select(LeaseRow.backend).distinct()))
+
+
+def known_keys(store: Store, keys: Collection[str]) -> set[str]:
+    """Those of ``keys`` under which this journal has rented, or meant to."""
+    with store.read() as session:
+        return set(session.exec(select(LeaseRow.key).where(col(LeaseRow.key).in_(keys))))
 
 
 def leases_not_gone(store: Store) -> list[LeaseRow]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backends.base import Lease
-from orchestrator.lifecycle.jobfile import STOP_SECONDS, build_jobfile, input_list, kept_environment
+from orchestrator.lifecycle.jobfile import build_jobfile, input_list, kept_environment
 from orchestrator.lifecycle.tenure import WIND_DOWN_SECONDS, Until
 from orchestrator.records.tables import Attempt
 from orchestrator.spec.load import load_spec
@@ -121,8 +121,8 @@ def test_a_rented_machine_is_told_when_and_how_to_end_itself(spec: JobSpec) -> N
         "stop": ["halt"],
         "stop_pid1": "GPUJOB_KEY=train-abcde-a1",
         "linger": 1800.0,
-        "ends_utc": ENDS.timestamp() - STOP_SECONDS,
-        "lease": 800 - STOP_SECONDS,
+        "ends_utc": ENDS.timestamp() - 5,
+        "lease": 800 - 5,
     }
     assert (file["limits"]["lease"], file["limits"]["lease_ends_utc"]) == (740, ENDS.timestamp() - 60)
 

@@ -222,12 +222,20 @@ def test_what_on_oom_allows_is_about_this_job_only() -> None:
     assert rungs(plan(job("a", "b", on_oom={"allow": []}), machine("m"), known=known)) == [("b", "m")]
 
 
-@pytest.mark.parametrize(
-    ("outcome", "words"), [("no_capacity", "it had no capacity"), ("unreachable", "it never became reachable")]
-)
-def test_an_offer_that_cannot_be_had(outcome: str, words: str) -> None:
+def test_an_offer_without_capacity() -> None:
     offers = [machine("m"), machine("n")]
-    made = plan(job("a"), *offers, known=(seen("a", outcome, "m"),))
+    made = plan(job("a"), *offers, known=(seen("a", "no_capacity", "m"),))
     assert rungs(made) == [("a", "n")]
-    assert only_rejection(made, Code.UNAVAILABLE).reason == f"{words} in attempt 1"
-    assert rungs(plan(job("a"), *offers, known=(seen("a", outcome, "m", this_job=False),)))[0] == ("a", "m")
+    assert only_rejection(made, Code.UNAVAILABLE).reason == "it had no capacity in attempt 1"
+    earlier = (seen("a", "no_capacity", "m", this_job=False),)
+    assert rungs(plan(job("a"), *offers, known=earlier))[0] == ("a", "m")
+
+
+def test_an_offer_whose_machine_never_became_reachable_gets_one_more_try() -> None:
+    offers, gone = [machine("m"), machine("n", usd="1")], seen("a", "unreachable", "m")
+    assert rungs(plan(job("a"), *offers, known=(gone,)))[0] == ("a", "m")
+    made = plan(job("a"), *offers, known=(gone, gone))
+    assert rungs(made) == [("a", "n")]
+    assert only_rejection(made, Code.UNAVAILABLE).reason == (
+        "2 of its machines never became reachable, the last in attempt 1"
+    )
