@@ -31,6 +31,7 @@ from backends.billing import price_of
 from backends.channels.ssh_keys import HostKeys, identity
 from backends.failpoints import failpoint
 from backends.runpod import catalog, marks
+from backends.runpod.clocks import agreed_now
 from backends.runpod.ends import Ends
 from backends.runpod.listing import Recent
 from backends.runpod.market import Market
@@ -85,7 +86,7 @@ class RunpodBackend:
     def create(self, request: LeaseRequest) -> Lease:
         """Rent the pod, unless one carries the key already; of twins the oldest is kept.
 
-        Raises AuthError before a key is set up, NoCapacity also where RunPod would charge more than was offered, and
+        Raises AuthError before a key is set up, Rejected where the clocks disagree, NoCapacity also where RunPod would charge more than was offered, and
         Lost where a pod may have been rented though no good reply came.
         """
         self._settings.key()
@@ -96,7 +97,7 @@ class RunpodBackend:
             )
         if pod := self._the_one(request.key):
             return marks.lease_of(pod)
-        asked_at = self._client.now() or datetime.now(UTC)
+        asked_at = agreed_now(self._client.now())
         env = self._marks.env(request, asked_at, self._settings.api, spot=target.spot)
         wish = self._market.wish(request, target, {**env, "PUBLIC_KEY": self._public_key()})
         pod = self._rent(wish)
