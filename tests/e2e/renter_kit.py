@@ -12,7 +12,7 @@ from e2e_kit import Gpujob, eventually, user_in
 
 from orchestrator.config import Config
 from orchestrator.home import Home
-from tests.emulators.account_kit import Account, account, pods_of
+from tests.emulators.account_kit import Account, account, pods_of, rows
 from tests.emulators.runpod import Pod, RunPodEmulator
 
 L4 = "NVIDIA L4"
@@ -55,6 +55,12 @@ class Renter(Gpujob):
     def rent_detached(self, spec: str, *options: str, **env: str) -> str:
         """Submit to the cloud and return at once; the job's id."""
         return self.detached(spec, "--backend", "runpod", "--yes", *options, **env)
+
+    def ended(self, job: str) -> dict[str, Any]:
+        """The job once it is over: read from the journal, since a command for each look would take the job's time."""
+        over = "SELECT ended_at FROM job WHERE id = ? AND ended_at IS NOT NULL"
+        eventually(lambda: rows(self.home, over, job), f"the end of {job}")
+        return self.show(job)
 
     def pods(self) -> list[Pod]:
         """Every pod ever rented, in order."""
