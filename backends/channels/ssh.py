@@ -16,6 +16,7 @@ from backends.channels import transfer
 from backends.channels.ssh_connection import (
     PULL_WINDOW_BYTES,
     WINDOW_BYTES,
+    Interrupted,
     Said,
     SshAddress,
     printable,
@@ -103,7 +104,7 @@ class SshMachine:
         given = json.dumps(dict(secrets)).encode()
         try:
             said = self._runner(f"start {self._place(job_dir)}", given, patience=START_TIMEOUT)
-        except Transient as error:
+        except Interrupted as error:
             raise Lost(f"nobody knows whether the run started: {error}") from error
         if said.code == -1:
             raise Lost("the connection ended before the runner answered")

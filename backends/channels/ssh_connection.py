@@ -63,6 +63,10 @@ class Said:
     err: bytes
 
 
+class Interrupted(Transient):
+    """The connection broke, or nothing came, while a program on the machine was at work."""
+
+
 class Connection:
     """The connection to one machine. Its methods may be called by any thread at any time."""
 
@@ -92,7 +96,7 @@ class Connection:
         """Run a script to its end with ``given`` as its standard input; up to ``limit`` bytes of its output."""
         with self.open(script) as conversation:
             conversation.patience = patience
-            with suppress(Transient):  # a program that does not read to the end has said why
+            with suppress(Interrupted):  # a program that does not read to the end has said why
                 conversation.write(given)
             conversation.end()
             out = bytearray()
@@ -208,7 +212,7 @@ class Connection:
 
 
 class Conversation:
-    """A program running on the machine. All errors of its methods are Transient."""
+    """A program running on the machine. All errors of its methods are Interrupted."""
 
     def __init__(self, connection: Connection, transport: paramiko.Transport, channel: paramiko.Channel) -> None:
         self._connection = connection
@@ -270,9 +274,9 @@ class Conversation:
             yield
         except TimeoutError as error:
             self._connection.check(self._transport)
-            raise Transient(f"the machine has not answered for {self.patience:.0f} s") from error
+            raise Interrupted(f"the machine has not answered for {self.patience:.0f} s") from error
         except _troubles() as error:
-            raise Transient(f"the connection to the machine broke: {_reason(error)}") from error
+            raise Interrupted(f"the connection to the machine broke: {_reason(error)}") from error
 
 
 _connections: dict[str, tuple[SshAddress, Connection]] = {}

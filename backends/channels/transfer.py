@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from backends.base import Progress, Rejected, Transient
 from backends.channels.listing import read_listing
-from backends.channels.ssh_connection import Conversation, printable
+from backends.channels.ssh_connection import Conversation, Interrupted, printable
 from backends.channels.trees import Caps, Meter, explained, link_text, not_for_transfer, what_went_wrong
 from backends.failpoints import failpoint
 from backends.runner.courier import (
@@ -75,7 +75,8 @@ def push(courier: Courier, tree: Path, dest: str, progress: Progress) -> None:
         meter = Meter(total, progress)
         with _said_why(courier, doing):
             send_listing(listing, courier.out)
-        wants = _checked_wants(courier.answer(doing).get("wants"), listing)
+        said = courier.answer(doing)
+        wants = [] if said.get("done") is True else _checked_wants(said.get("wants"), listing)
         meter.done(total - sum(listing[index].size - offset for index, offset in wants))
         with _said_why(courier, doing):
             for index, offset in wants:
@@ -83,7 +84,8 @@ def push(courier: Courier, tree: Path, dest: str, progress: Progress) -> None:
                 item = listing[index]
                 send_file(str(tree / item.name), item, offset, courier.out, meter.done, _raise)
             courier.out.flush()
-        courier.answer(doing)
+        if wants:
+            courier.answer(doing)
 
 
 def pull(courier: Courier, path: str, dest: Path, caps: Caps, progress: Progress) -> bool:
@@ -167,8 +169,8 @@ def _said_why(courier: Courier, doing: str) -> Iterator[None]:
     """While we send, the machine may give up: then it has said why, which tells more than a closed connection."""
     try:
         yield
-    except Transient:
-        with suppress(Cut, WireError, Transient):
+    except Interrupted:
+        with suppress(Cut, WireError, Interrupted):
             courier.answer(doing)
         raise
 

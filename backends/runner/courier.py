@@ -8,7 +8,8 @@
 It talks over standard input and output; the near end uses the same classes. A transfer is four messages:
 
     sender    a header {"count", "bytes"}, then one line per item: [kind, name, size, stamp, mode, aim]
-    receiver  {"wants": [[index, offset], ...]}: the files it lacks, and how much of each lies there already
+    receiver  {"wants": [[index, offset], ...]}: the files it lacks, and how much of each lies there already;
+              or {"done": true} at once
     sender    for each a byte: GONE, CHANGED, or FILE, the bytes from the offset, KEPT or CHANGED, and their SHA-256
     receiver  {"done": true}
 
@@ -54,6 +55,7 @@ PING_PATIENCE_SECONDS = 1800.0
 """How long the other side may be busy (checking what lies there) without sending a byte."""
 
 SAMPLE_BYTES = 1 << 13
+BLOCKS_PER_SAMPLE = 8
 WORTHWHILE = 0.9
 """A block that deflates to more than this share of itself travels as it is."""
 FIRST_WIRE_SECONDS = 5e-8
@@ -109,6 +111,7 @@ class Outgoing:
         self._held = bytearray()
         self._wire_seconds = FIRST_WIRE_SECONDS
         self._deflate_seconds = 0.0
+        self._unsampled = 0
         self._pinged = time.monotonic()
 
     def put(self, data: bytes) -> None:
@@ -150,10 +153,17 @@ class Outgoing:
         self._wire_seconds += LEARNING * (took - self._wire_seconds)
 
     def _is_worth_deflating(self, data: bytes) -> bool:
+        """By a sample from its middle; what follows something that does not deflate is likely not to deflate either."""
+        if self._unsampled:
+            self._unsampled -= 1
+            return False
         middle = max(0, (len(data) - SAMPLE_BYTES) // 2)
         sample = data[middle : middle + SAMPLE_BYTES]
         saved = 1 - len(self._deflated(sample)) / len(sample)
-        return saved > 1 - WORTHWHILE and self._deflate_seconds < saved * self._wire_seconds
+        if saved <= 1 - WORTHWHILE:
+            self._unsampled = BLOCKS_PER_SAMPLE - 1
+            return False
+        return self._deflate_seconds < saved * self._wire_seconds
 
     def _deflated(self, data: bytes) -> bytes:
         began = time.monotonic()
@@ -591,9 +601,10 @@ def receive(root: str, path: str, incoming: Incoming, out: Outgoing) -> None:
     header = incoming.line()
     receiver = Receiver(top, [Item(*incoming.line()) for _ in range(header["count"])], modes=True)
     wants = receiver.wants(out.ping)
-    out.line({"wants": wants})
-    out.flush()
-    receiver.take(wants, incoming, ignore)
+    if wants:
+        out.line({"wants": wants})
+        out.flush()
+        receiver.take(wants, incoming, ignore)
     receiver.clear()
     out.line({"done": True})
 
