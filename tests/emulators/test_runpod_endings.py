@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 
 from backends.runner import runner
 from tests.emulators.runpod import RunPodEmulator
-from tests.emulators.runpod_kit import Client, Ssh, alive, eventually, host_key
+from tests.emulators.runpod_kit import ORDER, Client, Ssh, alive, eventually, host_key
 
 pytestmark = pytest.mark.needs("pods")
 
@@ -83,6 +85,23 @@ def test_nothing_lives_on_when_the_emulator_is_killed(tmp_path: Path) -> None:
         killed.send_signal(signal.SIGKILL)
     eventually(lambda: not alive([int(pid) for pid in pids]), "the end of the pod's processes")
     eventually(lambda: not list(Path("/sys/fs/cgroup").rglob(f"{pod_id}-*")), "the end of its control group")
+
+
+def test_it_runs_by_hand_and_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.emulators.runpod", "--port", "0", "--starting-seconds", "0"]
+    env = os.environ | {"TMPDIR": str(tmp_path)}
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, env=env, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        url, key = (running.stdout.readline().strip().partition("=")[2] for _ in range(2))
+        request = urllib.request.Request(
+            f"{url}/v2/pods", json.dumps(ORDER).encode(), {"Authorization": f"Bearer {key}"}, method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert json.load(answer)["status"] == "PROVISIONING"
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- the network between ---

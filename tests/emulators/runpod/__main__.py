@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
+import signal
 import threading
 
 from tests.emulators.runpod import DOCUMENTED, ROOMY, RunPodEmulator, why_no_pods
 
 
 def main() -> None:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(description="RunPod, emulated on this machine.")
     parser.add_argument("--port", type=int, default=8123)
     parser.add_argument("--memory-scale", type=float, default=1.0, help="a pod's real memory limit per advertised RAM")
@@ -28,8 +28,10 @@ def main() -> None:
         print(f"RUNPOD_API_BASE_URL={cloud.url}\nRUNPOD_API_KEY={cloud.key}", flush=True)
         if reason:
             print(f"Pods will have no processes: {reason}", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        over = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: over.set())
+        over.wait()
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def why_no_pods() -> str | None:
         )  # fmt: skip
         trial.wait()
         trial.remove()
-    return None if ended == [0] else f"PODS CANNOT BE STARTED HERE: {' '.join(said)}"
+    return None if ended == [0] else f"PODS CANNOT BE STARTED HERE: {said[-1] if said else ended}"
 
 
 @cache
