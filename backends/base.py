@@ -124,7 +124,8 @@ class Lease:
     Details that others read, all of them optional: ``own_machine`` (this very machine, costs only while it works),
     ``jobs``, ``environments`` and ``input_cache`` (folders there), ``python`` (its interpreter), ``gpus`` (indexes),
     ``lease_began`` (its monotonic clock when it began), ``place`` (data centre or zone), ``stop`` (shell commands that
-    end the machine from inside, tried in order by the runner), ``stop_pid1`` (ending process 1 ends it as well).
+    end the machine from inside, tried in order by the runner), ``stop_pid1`` (``NAME=value``: ending the process 1
+    whose environment holds it ends the machine as well), ``micros_per_hour`` (what is really taken, where it is known).
     """
 
     key: str

@@ -9,6 +9,7 @@ from backends.base import BackendError
 from backends.runpod.client import Client
 from backends.runpod.pods import RestPods
 from backends.runpod.replies import micros
+from backends.runpod.requests import graphql
 from backends.units import format_usd
 
 ACCOUNT = "query Account { myself { clientBalance currentSpendPerHr spendLimit } }"
@@ -27,10 +28,9 @@ def account_lines(client: Client) -> list[str]:
 
 def _money(client: Client, query: str) -> list[str]:
     try:
-        myself = client.ask(query, {}, "reading the balance").get("myself") or {}
+        return client.ask(graphql(query, {}, "reading the balance"), lambda data: money_lines(data.get("myself") or {}))
     except BackendError:  # refused, or a field that this account has not got: the key is good all the same
         return []
-    return money_lines(myself)
 
 
 def money_lines(myself: Mapping[str, Any]) -> list[str]:

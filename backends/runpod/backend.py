@@ -218,8 +218,7 @@ class RunpodBackend:
 
     def billed_micros(self, lease: Lease) -> int | None:
         """What RunPod's account shows for the pod; hours are added to it for some time after its end."""
-        found: int | None = self._client.read(pod_billing(lease.id, lease.created_at), read_bill)
-        return found
+        return self._client.read(pod_billing(lease.id, lease.created_at), read_bill)
 
     def fate(self, lease: Lease) -> Fate:
         """What became of the pod."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from backends.base import Lost, Transient
 from backends.runpod.quota import Quota
 from backends.runpod.replies import Malformed, Reply, problem, read_graphql
-from backends.runpod.requests import Request, graphql
+from backends.runpod.requests import Request
+
+T = TypeVar("T")
 
 CONNECT_SECONDS, REPLY_SECONDS = 10.0, 30.0
 
@@ -46,14 +48,15 @@ class Client:
             return reply
         raise problem(request, _without(key, reply))
 
-    def read(self, request: Request, parse: Callable[[Any], Any]) -> Any:
+    def read(self, request: Request, parse: Callable[[Any], T]) -> T:
         """What ``parse`` makes of the reply's JSON; a reply out of contract is Transient, or Lost after renting."""
-        return self._understood(request, lambda: parse(self.call(request).json()))
+        reply = self.call(request)
+        return understood(request, lambda: parse(reply.json()))
 
-    def ask(self, query: str, variables: dict[str, Any], doing: str, *, rents: bool = False) -> Any:
-        """The data that a GraphQL call gives."""
-        request = graphql(query, variables, doing, rents=rents)
-        return self._understood(request, lambda: read_graphql(request, self.call(request)))
+    def ask(self, request: Request, parse: Callable[[Mapping[str, Any]], T]) -> T:
+        """What ``parse`` makes of the data that a GraphQL call gives."""
+        reply = self.call(request)
+        return understood(request, lambda: parse(read_graphql(request, reply)))
 
     def now(self) -> datetime | None:
         """The provider's clock, carried on by ours that nobody can set; None before the first reply."""
@@ -61,13 +64,6 @@ class Client:
             return None
         date, seen = self._provider_time
         return date + timedelta(seconds=self._clock() - seen)
-
-    def _understood(self, request: Request, read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except Malformed as error:
-            kind = Lost if request.rents else Transient
-            raise kind(f"{request.doing}: RunPod's reply makes no sense: {error}") from None
 
     def _learn(self, reply: Reply) -> None:
         self._quota.learn(reply.headers, reply.retry_after)
@@ -89,6 +85,15 @@ class Client:
             kind = Lost if request.rents else Transient
             raise kind(f"{request.doing}: the connection to RunPod broke off: {_words(error)}") from error
         return Reply(reply.status_code, {name.lower(): value for name, value in reply.headers.items()}, reply.content)
+
+
+def understood(request: Request, read: Callable[[], T]) -> T:
+    """What ``read`` gives. A reply that is not as the contract says fails the call, never the program."""
+    try:
+        return read()
+    except (Malformed, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        words = f"{request.doing}: RunPod's reply makes no sense: {error}"
+        raise (Lost if request.rents else Transient)(words) from error
 
 
 def _words(error: Exception) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from backends.base import Transient
-from backends.runpod.client import Client
-from backends.runpod.replies import Malformed, Pod, read_pod, read_pods
+from backends.runpod.client import Client, understood
+from backends.runpod.replies import Pod, read_pod, read_pods
 from backends.runpod.requests import Wish, create_pod, delete_pod, get_pod, list_pods
 
 
@@ -34,24 +33,17 @@ class RestPods:
 
     def pods(self) -> list[Pod]:
         """See PodRoad."""
-        found: list[Pod] = self._client.read(list_pods(), read_pods)
-        return found
+        return self._client.read(list_pods(), read_pods)
 
     def pod(self, id_: str) -> Pod | None:
         """See PodRoad."""
         request = get_pod(id_)
         reply = self._client.call(request, allow=(404,))
-        if reply.status == 404:
-            return None
-        try:
-            return read_pod(reply.json())
-        except Malformed as error:
-            raise Transient(f"{request.doing}: RunPod's reply makes no sense: {error}") from None
+        return None if reply.status == 404 else understood(request, lambda: read_pod(reply.json()))
 
     def rent(self, wish: Wish) -> Pod:
         """See PodRoad."""
-        found: Pod = self._client.read(create_pod(wish), read_pod)
-        return found
+        return self._client.read(create_pod(wish), read_pod)
 
     def terminate(self, id_: str) -> None:
         """See PodRoad. A pod in a state that does not allow it (409) is looked at again by whoever asked."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from backends.base import Lost
 from backends.runpod.boot import one_argument
 from backends.runpod.client import Client
-from backends.runpod.replies import Malformed, Pod, micros, read_graphql_pod
-from backends.runpod.requests import SSH_PORT, Wish
+from backends.runpod.replies import Pod, micros, read_graphql_pod
+from backends.runpod.requests import SSH_PORT, Wish, graphql
 from backends.units import MICROS_PER_USD
 
 BIDS = """
@@ -34,8 +33,7 @@ mutation Rent($input: PodRentInterruptableInput!) {
 
 def least_bids(client: Client, count: int) -> dict[tuple[str, str], int]:
     """The least bid for ``count`` GPUs, in micro-dollars per GPU-hour, by model id and cloud."""
-    data = client.ask(BIDS, {"count": count}, "reading what spot pods cost")
-    return read_bids(data)
+    return client.ask(graphql(BIDS, {"count": count}, "reading what spot pods cost"), read_bids)
 
 
 def read_bids(data: Mapping[str, Any]) -> dict[tuple[str, str], int]:
@@ -50,12 +48,8 @@ def read_bids(data: Mapping[str, Any]) -> dict[tuple[str, str], int]:
 
 def rent_spot(client: Client, wish: Wish) -> Pod:
     """Rent a spot pod at the wish's bid. Raises what the client raises."""
-    doing = f"renting {wish.name} as a spot pod"
-    data = client.ask(RENT, {"input": spot_input(wish)}, doing, rents=True)
-    try:
-        return read_graphql_pod(data.get("podRentInterruptable"))
-    except Malformed as error:
-        raise Lost(f"{doing}: RunPod's reply makes no sense: {error}") from None
+    request = graphql(RENT, {"input": spot_input(wish)}, f"renting {wish.name} as a spot pod", rents=True)
+    return client.ask(request, lambda data: read_graphql_pod(data.get("podRentInterruptable")))
 
 
 def spot_input(wish: Wish) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from orchestrator.lifecycle.tenure import Tenure
 SHORTEST_POLL, LONGEST_POLL = 0.02, 0.5
 """Seconds between two looks at a run on this machine; the wait grows from one to the other."""
 
-LONGEST_REMOTE_POLL = 5.0
+LONGEST_REMOTE_POLL = 2.0
 """The same for a rented machine, where a look takes time and bandwidth."""
 
 LONGEST_SILENCE = 15.0

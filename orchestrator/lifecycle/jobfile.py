@@ -92,8 +92,7 @@ def _machine(lease: Lease, until: Until, linger: float) -> dict[str, Any] | None
     kept = until.wind_down / STOP_SHARE
     return {
         "stop": stop,
-        # The key in its environment tells the container that was rented from any other process 1.
-        "stop_pid1": f"GPUJOB_KEY={lease.key}" if pid1 is True else pid1 or None,
+        "stop_pid1": pid1,
         "linger": linger,
         "ends_utc": until.ends_at.timestamp() - kept,
         "lease": max(0.0, until.seconds - kept),

@@ -36,6 +36,7 @@ class Seen:
     peak_ram_bytes: int | None = None
     peak_vram_bytes: int | None = None
     run_seconds: float | None = None
+    setup_seconds: float | None = None
     gpu: str | None = None
     this_job: bool = False
     where: str = ""

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from backends.base import Offer
 from backends.units import format_duration, format_size, format_usd
-from orchestrator.planning.advice import nearest_change
+from orchestrator.planning.advice import distance, nearest_change
 from orchestrator.planning.choosing import Limits, choose
 from orchestrator.planning.climb import Chances, climb
 from orchestrator.planning.feasibility import Candidate, No, Question
@@ -189,9 +189,9 @@ def _because(last: Seen | None) -> str:
 
 
 def _in_order(rejected: Iterable[Rejection], spec: JobSpec) -> list[Rejection]:
-    """By variant as the spec lists them, then by name: the same for every order of offers."""
+    """By variant as the spec lists them, by backend, and the nearest to running first, whatever the order of offers."""
     order = {variant.name: place for place, variant in enumerate(spec.variants)}
-    return sorted(rejected, key=lambda r: (order[r.variant], r.backend, r.offer))
+    return sorted(rejected, key=lambda r: (order[r.variant], r.backend, *distance(r), r.offer))
 
 
 def _plan(

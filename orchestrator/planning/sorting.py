@@ -42,16 +42,17 @@ def sort_out(offers: Iterable[Offer], question: Question, most: int) -> tuple[li
 
 
 def _said_once(rejected: Iterable[Rejection]) -> list[Rejection]:
-    """A backend that is not set up is one reason, however many offers it has that would do."""
+    """A backend that is not set up is one reason, however many offers it has that would do; it is said last."""
     said: list[Rejection] = []
-    first: dict[tuple[str, str], int] = {}
+    not_set_up: dict[tuple[str, str], Rejection] = {}
     for each in rejected:
-        at = first.setdefault((each.backend, each.variant), len(said)) if each.code is Code.NOT_SET_UP else len(said)
-        if at < len(said):
-            said[at] = replace(said[at], alike=(*said[at].alike, *each.offers))
-        else:
+        if each.code is not Code.NOT_SET_UP:
             said.append(each)
-    return said
+        elif first := not_set_up.get(key := (each.backend, each.variant)):
+            not_set_up[key] = replace(first, alike=(*first.alike, *each.offers))
+        else:
+            not_set_up[key] = each
+    return [*said, *not_set_up.values()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,6 @@ from backends.runpod import open_backend
 from backends.runpod.backend import RunpodBackend
 from backends.runpod.settings import API_VARIABLE, KEY_NAME
 from tests.emulators.runpod import RunPodEmulator, why_no_pods
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """``needs("runpod")``: skipped, loudly, where RunPod's own package is not installed."""
-    if item.get_closest_marker("needs") and importlib.util.find_spec("runpod") is None:
-        pytest.skip("NOT TESTED: this needs RunPod's own package (pip install 'gpujob[runpod-sdk]')")
-
 
 Opener = Callable[..., RunpodBackend]
 

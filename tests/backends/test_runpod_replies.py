@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from backends.base import AuthError, Lost, NoCapacity, Rejected, Transient
+from backends.runpod.catalog import read_flavours, read_stock
 from backends.runpod.client import Client
 from backends.runpod.quota import Quota
 from backends.runpod.replies import (
@@ -242,6 +243,14 @@ def test_a_reply_that_makes_no_sense_is_lost_only_where_a_pod_may_have_been_rent
         client.read(CREATE, read_pod)
     with pytest.raises(Transient, match="makes no sense"):
         client.read(LIST, read_pods)
+
+
+def test_a_catalogue_out_of_contract_fails_the_call_and_not_the_program(monkeypatch):
+    gpus = [{"secure": True, "price": {"secure": 1}}]
+    client = client_over(monkeypatch, lambda _: httpx.Response(200, json={"gpus": gpus, "cpus": [{}]}))
+    for request, parse in ((LIST, lambda value: read_stock(value, "secure")), (LIST, read_flavours)):
+        with pytest.raises(Transient, match="makes no sense"):
+            client.read(request, parse)
 
 
 @pytest.mark.parametrize("address", ["http://api.runpod.io", "ftp://x", "api.runpod.io", "http://127.0.0.1.evil.org"])

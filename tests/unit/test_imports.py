@@ -11,7 +11,9 @@ import pytest
 
 from orchestrator.records.store import Store
 
-SDKS = frozenset({"boto3", "botocore", "googleapiclient", "google", "paramiko", "runpod", "keyring", "procrastinate"})
+SDKS = frozenset(
+    {"boto3", "botocore", "googleapiclient", "google", "paramiko", "httpx", "runpod", "keyring", "procrastinate"}
+)
 ORM = frozenset({"sqlalchemy", "sqlmodel", "alembic"})
 HEAVY = SDKS | ORM | {"pydantic", "pydantic_core", "yaml", "rich", "tenacity", "asyncio"}
 """Top-level packages that no command which only looks may load."""

@@ -110,7 +110,7 @@ def test_a_local_job_gets_the_environment_of_its_terminal_without_surprises_or_c
 
 
 ENDS = datetime(2026, 11, 21, 12, tzinfo=UTC)
-RENTED = {"jobs": "/jobs", "stop": ["halt"], "stop_pid1": True, "place": "X"}
+RENTED = {"jobs": "/jobs", "stop": ["halt"], "stop_pid1": "GPUJOB_KEY=train-abcde-a1", "place": "X"}
 
 
 def test_a_rented_machine_is_told_when_and_how_to_end_itself(spec: JobSpec) -> None:
