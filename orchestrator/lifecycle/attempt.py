@@ -17,7 +17,14 @@ from backends.failpoints import failpoint
 from backends.runner.runner import FETCHED
 from orchestrator.lifecycle.bills import ask_for_bill
 from orchestrator.lifecycle.context import Context
-from orchestrator.lifecycle.endings import NeverReachable, StepFailed, verdict_of_failure
+from orchestrator.lifecycle.endings import (
+    MachineGone,
+    NeverReachable,
+    StepFailed,
+    TakenBack,
+    TimeUp,
+    verdict_of_failure,
+)
 from orchestrator.lifecycle.executing import Execution
 from orchestrator.lifecycle.fetching import fetch_all
 from orchestrator.lifecycle.journal import Journal, Json, Patience
@@ -43,6 +50,10 @@ REACHING = Patience(insistent=True, longest_wait=30.0)
 
 GIVING_BACK = Patience(tries=10_000)
 """Never given up: it costs money while it is there."""
+
+
+_NO_MACHINE = frozenset(kind.__name__ for kind in (TimeUp, TakenBack, MachineGone))
+"""How a step fails where there is nothing more to fetch from."""
 
 
 class Held(Exception):
@@ -116,7 +127,7 @@ class AttemptRun:
             except StepFailed as failure:
                 if self._on_own_machine:
                     raise Held(f"the results could not be fetched: {failure}") from failure
-                over = failure.kind in ("TimeUp", "Gone") or self._context.tenure.is_over
+                over = failure.kind in _NO_MACHINE or self._context.tenure.is_over
                 if over or self._context.cancel_requested:
                     self._context.note("fetch", f"the results could not be fetched before the machine went: {failure}")
                     return None

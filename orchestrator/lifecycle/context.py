@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.base import Lease, Machine
+from backends.base import Gone, Lease, Machine
 from orchestrator.clock import moment, stamp
-from orchestrator.lifecycle.endings import Cancelled, TimeUp
+from orchestrator.lifecycle.endings import Cancelled, TimeUp, over
 from orchestrator.lifecycle.following import Transfer
 from orchestrator.lifecycle.patience import PatientBackend
 from orchestrator.lifecycle.tenure import Tenure
@@ -61,14 +61,32 @@ class Context:
         return self.tenure_of(self.lease)
 
     def machine(self) -> Machine:
-        """The machine, reached anew. Raises TimeUp where its reservation is used up, and what `connect` raises."""
+        """The machine, reached anew. Raises TimeUp where its reservation is used up, TakenBack or MachineGone where it
+        is over, and what else `connect` raises.
+        """
+        self.stop_if_over()
+        try:
+            return self.backend.connect(self.lease)
+        except Gone as gone:
+            raise over(gone) from gone
+
+    def upload(self) -> Transfer:
+        """Something that is being sent: shown while it is under way, ended when the user or the time says so."""
+
+        def wanted() -> None:
+            self.stop_if_cancelled()
+            self.stop_if_over()
+
+        return Transfer(self.tools.home.live(self.job.id), self.attempt, "upload", self.tools.clock, wanted)
+
+    def fetch(self) -> Transfer:
+        """Something that is being fetched, also after a cancellation: shown, and ended when the time is up."""
+        return Transfer(self.tools.home.live(self.job.id), self.attempt, "fetch", self.tools.clock, self.stop_if_over)
+
+    def stop_if_over(self) -> None:
+        """Raises TimeUp where a rented machine must be given back now."""
         if self.tenure.is_over:
             raise TimeUp("the time that was reserved for this machine is used up")
-        return self.backend.connect(self.lease)
-
-    def transfer(self, what: str) -> Transfer:
-        """Something that is being sent or fetched, shown while it is under way."""
-        return Transfer(self.tools.home.live(self.job.id), self.attempt, what, self.tools.clock)
 
     @property
     def cancel_requested(self) -> bool:

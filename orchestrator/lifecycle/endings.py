@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+from backends.base import Fate, Gone
 from orchestrator.lifecycle.outcome import Outcome, Verdict
 
 
@@ -22,6 +23,10 @@ class NeverReachable(Ended):
 
 class TakenBack(Ended):
     """The provider took the machine back."""
+
+
+class MachineGone(Ended):
+    """The machine is over: ended by itself, from inside, or by somebody else."""
 
 
 class TimeUp(Ended):
@@ -45,10 +50,16 @@ _OUTCOMES = {
     "NotYetReady": Outcome.UNREACHABLE,
     "Transient": Outcome.UNREACHABLE,
     "TakenBack": Outcome.PREEMPTED,
+    "MachineGone": Outcome.LOST,
     "Lost": Outcome.LOST,
     "TimeUp": Outcome.DEADLINE,
 }
 """By the class of the error; anything else is a plain failure."""
+
+
+def over(gone: Gone) -> Ended:
+    """What it means that the provider says so of a machine that was reachable."""
+    return TakenBack(str(gone)) if gone.fate is Fate.PREEMPTED else MachineGone(str(gone))
 
 
 def verdict_of_failure(failure: StepFailed) -> Verdict:

@@ -29,6 +29,9 @@ LONGEST_SILENCE = 15.0
 SILENT_SECONDS = 900.0
 """A runner on a rented machine that neither writes its record nor a log for so long, or for the idle limit, is dead."""
 
+CANCEL_SECONDS = 60.0
+"""A cancelled run on a machine that has been silent for so long is given up with its machine."""
+
 OUT_OF_REACH = (Transient, NotYetReady, Lost)
 
 
@@ -59,7 +62,8 @@ class Execution:
                     pause = min(LONGEST_POLL if tenure.own_machine else LONGEST_REMOTE_POLL, pause * 1.5)
                 else:
                     pause = min(LONGEST_SILENCE, max(1.0, pause * 1.5))
-                self.context.tools.clock.sleep(pause)
+                until_the_end = pause if tenure.own_machine else max(SHORTEST_POLL, tenure.seconds_left)
+                self.context.tools.clock.sleep(min(pause, until_the_end))
 
     def _turn(self, tenure: Tenure, keeper: Keeper) -> Json | None:
         """One look, and what follows from it; the result of the step once the run is over for us."""
@@ -85,7 +89,9 @@ class Execution:
         """Reach the machine if need be, start the run if it is not started, and read where it stands."""
         context, key = self.context, self.context.key
         if self._machine is None:
-            machine = context.backend.connect(context.lease)
+            # While it is silent one try at a time is enough: the end of the reservation must not pass meanwhile.
+            backend = context.backend if self._silent_since is None else context.backend.unpatient
+            machine = backend.connect(context.lease)
             if machine.status(key).phase is RunPhase.ABSENT:
                 if self._last.phase is not RunPhase.ABSENT:
                     return RunStatus(RunPhase.ABSENT)
@@ -107,12 +113,13 @@ class Execution:
     def _seen(self, status: RunStatus) -> None:
         clock = self.context.tools.clock
         if self._silent_since is not None:
-            away = format_duration(clock.monotonic() - self._silent_since)
+            away = format_duration(self._silent_seconds)
             self.context.note("reached", f"the machine answers again after {away}; the run went on meanwhile")
             self._silent_since = None
         if self._life is None or self._new_log_bytes or status.record.get("heartbeat") != self._life[0]:
             self._life = status.record.get("heartbeat"), clock.monotonic()
-        self._last = status
+        if status.phase is not RunPhase.ABSENT:
+            self._last = status
 
     def _unseen(self, error: BackendError) -> Json | None:
         """The machine does not answer. That does not touch the run: say so once, and ask the provider what it knows."""
@@ -126,12 +133,17 @@ class Execution:
             )
         with suppress(OSError):
             write_waiting(context.tools.home.live(context.job.id), context.attempt, "the machine does not answer")
-        if context.cancel_requested:
+        if context.cancel_requested and self._silent_seconds > CANCEL_SECONDS:
             if self._last.phase is RunPhase.ABSENT:
                 raise Cancelled("cancelled while the machine did not answer")
             return self._result(self._last.phase, cancelled=True)
         fate = self._fate()
         return None if fate in (None, Fate.ALIVE) else self._without_machine(fate)
+
+    @property
+    def _silent_seconds(self) -> float:
+        since = self._silent_since
+        return 0.0 if since is None else self.context.tools.clock.monotonic() - since
 
     def _fate(self) -> Fate | None:
         """What the provider says of the machine; None where it cannot say."""

@@ -16,7 +16,7 @@ RECORDS = (*LOGS, "status.json", "samples.jsonl", "runner.log")
 def fetch_all(context: Context, machine: Machine) -> Json:
     """Fetch everything, also from a run that failed: what was produced is not lost. Doing it again is harmless."""
     key, home, job, number = context.key, context.tools.home, context.job.id, context.attempt.number
-    came = context.transfer("fetch")
+    came = context.fetch()
     missing = _pull(machine, key, context.spec.results, home.fetched(job, number), came)
     _pull(machine, key, context.spec.checkpoints, home.checkpoints(job, number), came)
     for name in RECORDS:

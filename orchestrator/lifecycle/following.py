@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,14 @@ class Transfer:
     """The progress of something that is sent or fetched: shown with its rate while it is under way, counted in all.
 
     Call it with (bytes done, bytes in all), as backends do; a new beginning (fewer bytes than before) is a new part.
+    ``check`` is called along the way, and ends the transfer by what it raises.
     """
 
-    def __init__(self, path: Path, attempt: Attempt, what: str, clock: Clock) -> None:
+    def __init__(self, path: Path, attempt: Attempt, what: str, clock: Clock, check: Callable[[], None]) -> None:
         self._path = path
         self._reading = {"attempt": attempt.number, "variant": attempt.variant, "phase": what}
         self._clock = clock
+        self._check = check
         self._shown = float("-inf")
         self._window = [(clock.monotonic(), 0)]
         self._before = self._part = 0
@@ -79,6 +81,7 @@ class Transfer:
         if now - self._shown < SHOWN_EVERY_SECONDS:
             return
         self._shown = now
+        self._check()
         self._window = [seen for seen in self._window if now - seen[0] <= RATE_SECONDS] or self._window[-1:]
         began, first = self._window[0]
         self._window.append((now, done))

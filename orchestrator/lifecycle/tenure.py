@@ -15,7 +15,7 @@ from orchestrator.records.tables import Attempt
 WIND_DOWN_SECONDS = 60.0
 """Kept of a paid lease for ending the program, fetching what it left, and giving the machine back."""
 
-LAST_SECONDS = 15.0
+LAST_SECONDS = 20.0
 """Kept of a rented lease for giving the machine back: whatever is not done by then is left undone."""
 
 
@@ -105,4 +105,4 @@ class Tenure:
     @property
     def is_over(self) -> bool:
         """Whether a rented machine must be given back now. This machine may go on: waiting costs nothing here."""
-        return not self.own_machine and self.seconds_left < min(LAST_SECONDS, self.wind_down_seconds / 4)
+        return not self.own_machine and self.seconds_left < min(LAST_SECONDS, self.wind_down_seconds / 3)

@@ -27,7 +27,7 @@ def upload_all(context: Context, machine: Machine) -> int:
     """
     home, job, spec, attempt = context.tools.home, context.job, context.spec, context.attempt
     work, source = f"{context.key}/work", home.source(job.id)
-    sent = context.transfer("upload")
+    sent = context.upload()
     machine.push(source, work, sent)
     of_the_user = sent.bytes
     if checkpoints := _newest_checkpoints(home, context.tools.store, job.id, spec, attempt.number):
@@ -38,7 +38,7 @@ def upload_all(context: Context, machine: Machine) -> int:
         (outgoing / "inputs.json").write_text(json.dumps(input_list(spec, context.lease), indent=1), encoding="utf-8")
         shutil.copyfile(INPUTS_PATH, outgoing / INPUTS_PATH.name)
     (outgoing / "job.json").write_text(json.dumps(_jobfile(context, source), indent=1), encoding="utf-8")
-    machine.push(outgoing, context.key, context.transfer("upload"))
+    machine.push(outgoing, context.key, context.upload())
     return of_the_user
 
 

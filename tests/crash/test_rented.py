@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from crash_kit import end_all, eventually, kill
@@ -162,6 +163,18 @@ def test_the_worker_ends_the_machine_when_its_watchdog_is_dead(place: Rented) ->
     check_nothing_rented(place)
 
 
+def test_a_fetch_that_takes_too_long_ends_with_the_reservation(place: Rented) -> None:
+    """And the attempt is lost, not succeeded: what it made is not here."""
+    place.cloud.set_fault("no_watchdog")
+    place.cloud.set_fault("slow")
+    job = place.rent({**QUICK, "limits": {"runtime": "1m", "attempts": 1}}, {"input": b"x"})
+    place.reserve(job, 30.0)
+    run(place)
+    assert place.outcomes(job) == ["lost"]
+    assert "before its results could be fetched" in place.job(job)["summary"]
+    check_nothing_rented(place)
+
+
 def test_a_worker_that_comes_back_too_late_deletes_the_machine(place: Rented) -> None:
     """Asleep until after the end, and the watchdog was dead: the first thing it does is to give the machine back."""
     place.cloud.set_fault("no_watchdog")
@@ -219,17 +232,37 @@ def test_a_preempted_machine_goes_on_elsewhere_from_its_checkpoint(place: Rented
     check(place, job)
 
 
+def test_a_machine_that_is_taken_back_while_files_are_sent(place: Rented) -> None:
+    place.cloud.set_fault("cut")
+    job = place.rent(QUICK, {"input": b"x"})
+    with place.worker():
+        uploads = "SELECT * FROM step_try JOIN step ON step.id = step_id WHERE name = 'upload' AND step_try.error <> ''"
+        eventually(lambda: place.rows(uploads), "an upload that fails")
+        place.cloud.end(f"{job}-a1", "preempted")
+        place.cloud.clear_fault("cut")
+        eventually(lambda: place.job(job)["state"] == "succeeded", "the next machine")
+    assert place.outcomes(job) == ["preempted", "succeeded"]
+    check(place, job)
+
+
+def live(place: Rented, job: str) -> dict[str, Any]:
+    """The newest reading of the run, as whoever follows it sees it."""
+    path = place.home.live(job)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 @pytest.mark.parametrize(("state", "outcome"), [("ended", "lost"), ("deleted", "lost")])
 def test_a_machine_that_vanishes_is_lost_and_the_next_one_is_tried(place: Rented, state: str, outcome: str) -> None:
     job = place.rent(WAITS)
     with place.worker():
-        eventually(place.runs, "the run")
+        eventually(lambda: live(place, job).get("peak_ram_bytes"), "a reading of the run")
         place.cloud.end(f"{job}-a1", state)
         eventually(lambda: len(place.runs()) == 2, "the next attempt's run")
         let_go(place)
         eventually(lambda: place.job(job)["state"] == "succeeded", "the end")
     assert place.outcomes(job) == [outcome, "succeeded"]
     assert "the machine is gone" in place.attempts(job)[0]["summary"]
+    assert any("RAM was" in line for line in place.attempts(job)[0]["evidence"]), "what was seen last is what is known"
     check(place, job)
 
 
