@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from backends.base import BackendError, Offer
+from backends.base import BackendError, Offer, Rejected
 from orchestrator.config import Config
 from orchestrator.lifecycle.registry import Backends, backend_names
 from orchestrator.planning.duration import Workload
@@ -33,15 +33,21 @@ class Listing:
 
 
 def gather_offers(backends: Backends, names: Iterable[str], spec: JobSpec) -> Listing:
-    """What the named backends (all, if none is named) offer now. Raises the first BackendError if none can say it."""
+    """What the named backends (all, if none is named) offer now.
+
+    Raises the first BackendError if none can say it, and Rejected for a name that no backend has.
+    """
     need = spec.resolved(spec.variants[0].name).need
     offers: list[Offer] = []
     failed: dict[str, BackendError] = {}
-    chosen = list(names) or backend_names()
+    named = list(names)
+    chosen = named or backend_names()
     for name in chosen:
         try:
             offers += backends.get(name).offers(need)
         except BackendError as error:
+            if named and isinstance(error, Rejected):
+                raise
             failed[name] = error
     if failed and len(failed) == len(chosen):
         raise next(iter(failed.values()))

@@ -12,6 +12,7 @@ _NEAREST_FIRST = (
     Code.BUDGET,
     Code.ATTEMPTS,
     Code.QUOTA,
+    Code.NOT_SET_UP,
     Code.UNAVAILABLE,
     Code.NOT_ALLOWED,
     Code.OOM_SEEN,
@@ -33,7 +34,8 @@ def nearest_change(rejected: Iterable[Rejection]) -> str:
     if nearest is None:
         return "No backend offers anything: `gpujob backends` says what is set up."
     where = f"{nearest.variant} on {nearest.backend} {nearest.offer}"
-    return f"Nearest: {where}: {nearest.reason}. To change that, {nearest.change}."
+    change = f" To change that, {nearest.change}." if nearest.change else ""
+    return f"Nearest: {where}: {nearest.reason}.{change}"
 
 
 def distance(rejection: Rejection) -> tuple[int, float]:

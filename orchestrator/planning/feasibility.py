@@ -214,7 +214,7 @@ def _available(offer: Offer, _variant: ResolvedVariant, question: Question) -> N
 
 def _set_up(offer: Offer, _variant: ResolvedVariant, _question: Question) -> No | None:
     """Last of all: whoever is told to set a backend up should find there what the job needs."""
-    return No(Code.NOT_SET_UP, offer.missing, offer.missing) if offer.missing else None
+    return No(Code.NOT_SET_UP, offer.missing) if offer.missing else None
 
 
 _CHECKS: tuple[Callable[[Offer, ResolvedVariant, Question], No | None], ...] = (

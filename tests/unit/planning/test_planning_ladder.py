@@ -286,7 +286,7 @@ def test_the_json_is_stable() -> None:
     data = made.to_json()
     assert list(data) == [
         "budget_usd", "ladder", "p_success", "expected_usd", "expected_minutes", "worst_case_usd", "rejected",
-        "advice", "what_if",
+        "advice", "what_if", "notes",
     ]  # fmt: skip
     (rung, *_) = data["ladder"]
     assert set(rung) == RUNG_KEYS | FURTHER_RUNG_KEYS
