@@ -139,30 +139,6 @@ SETTINGS: dict[str, Setting] = {
         "what an hour of this machine costs you in USD, such as its electricity", "0", parse_usd, decimal_usd
     ),
     "local.slots": Setting("CPU jobs that may run at once on this machine; 0 means one per CPU", "0", _count),
-<<<<<<< HEAD
-=======
-    "attempt.start_deadline": Setting(
-        "how long a rented machine may take until it can be reached; then it is given back",
-        "15m",
-        parse_duration,
-        format_duration,
-    ),
-    "attempt.linger": Setting(
-        "how long results wait on a rented machine that nobody comes back to, before it ends itself",
-        "30m",
-        parse_duration,
-        format_duration,
-    ),
-    "attempt.keep_every": Setting(
-        "how often checkpoints come home while a rented machine runs", "5m", parse_duration, format_duration
-    ),
-    "attempt.avoid": Setting(
-        "how long an offer is left alone after a machine of it was paid for and never became reachable",
-        "6h",
-        parse_duration,
-        format_duration,
-    ),
->>>>>>> planner
     "runpod.client": Setting(
         "how pods are rented: rest (REST v2), or sdk (RunPod's own package)", "rest", _one_of("rest", "sdk")
     ),
@@ -202,7 +178,6 @@ SETTINGS: dict[str, Setting] = {
     "runpod.disk": Setting("the disk of every pod, unless its job needs more", "30 GB", parse_size, format_size),
     "runpod.api": Setting(
         "the address of RunPod's API; RUNPOD_API_BASE_URL goes before it", "default", _default_or(_api), _or_default
-<<<<<<< HEAD
     ),
     "attempt.start_deadline": Setting(
         "how long a rented machine may take until it can be reached; then it is given back",
@@ -224,8 +199,6 @@ SETTINGS: dict[str, Setting] = {
         "6h",
         parse_duration,
         format_duration,
-=======
->>>>>>> planner
     ),
     "catalog.url": Setting(
         "where `gpujob catalog refresh` fetches the price table: an https address, or none", "none", _address, _or_none
