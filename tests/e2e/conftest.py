@@ -12,6 +12,13 @@ from renter_kit import Renter, renter_in
 from tests.emulators.runpod import RunPodEmulator, why_no_pods
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What rents waits for several machines in turn."""
+    for item in items:
+        if "renter" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(600))
+
+
 @pytest.fixture
 def user(tmp_path: Path) -> Iterator[Gpujob]:
     with user_in(tmp_path) as someone:

@@ -112,7 +112,9 @@ def test_results_that_waited_too_long_are_not_taken_for_success(renter: Renter, 
     """The laptop comes back after the pod has ended itself: the job is made again, and says why."""
     renter.set(attempt_linger="5s")
     job = renter.rent_detached(renter.job("sleep 2; " + QUICK, *ON_L4))
-    eventually(lambda: renter.pods() and any(disk(renter.pod()).glob("root/gpujob/*/claim")), "the runner")
+    eventually(
+        lambda: any(disk(pod).glob("root/gpujob/*/claim") for pod in renter.pods() if pod.container), "the runner"
+    )
     renter.stop_workers(signal.SIGKILL)
     eventually(lambda: not cloud.pods(), "the end of the pod, by itself")
     renter.run("resume", job)
