@@ -71,6 +71,12 @@ class Renter(Gpujob):
         """The pod that was rented as the ``number``-th, once it is."""
         return eventually(lambda: len(self.pods()) >= number and self.pods()[number - 1], f"pod {number}")  # type: ignore[no-any-return]
 
+    def up(self) -> Pod:
+        """The first pod, once it has a container."""
+        pod = self.pod()
+        eventually(lambda: pod.container, "a container")
+        return pod
+
     def fetched(self, detail: dict[str, Any], number: int, name: str) -> str:
         """A result file's text."""
         return (self.home / "jobs" / detail["id"] / f"attempt-{number}" / "files" / name).read_text()

@@ -69,7 +69,8 @@ def pod_of(renter: Renter, cloud: RunPodEmulator, job: str) -> Pod:
 
 def until_uploading(pod: Pod) -> None:
     """Wait for the first bytes, then let no more through."""
-    eventually(lambda: pod.container and any(disk(pod).glob("root/gpujob/**/data*")), "an upload under way")
+    eventually(lambda: pod.container, "a container")
+    eventually(lambda: any(disk(pod).glob("root/gpujob/**/data*")), "an upload under way")
     pod.ssh.stall()
 
 
@@ -112,9 +113,8 @@ def test_results_that_waited_too_long_are_not_taken_for_success(renter: Renter, 
     """The laptop comes back after the pod has ended itself: the job is made again, and says why."""
     renter.set(attempt_linger="5s")
     job = renter.rent_detached(renter.job("sleep 2; " + QUICK, *ON_L4))
-    eventually(
-        lambda: any(disk(pod).glob("root/gpujob/*/claim") for pod in renter.pods() if pod.container), "the runner"
-    )
+    up = disk(renter.up())
+    eventually(lambda: any(up.glob("root/gpujob/*/claim")), "the runner")
     renter.stop_workers(signal.SIGKILL)
     eventually(lambda: not cloud.pods(), "the end of the pod, by itself")
     renter.run("resume", job)
