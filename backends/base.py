@@ -78,6 +78,7 @@ class Offer:
     ``name`` is unique within its backend and the same in every listing. ``shared`` says that a lease takes a
     slice as large as the job asks for (this machine's RAM) instead of the whole machine. ``missing`` is what has to be
     set up before it can be rented at all, with the command that does it; such an offer is listed, never tried.
+    ``caveat`` is told with every plan that goes there.
     """
 
     backend: str
@@ -95,6 +96,7 @@ class Offer:
     as_of: str = ""
     billing: Billing = BY_THE_SECOND
     missing: str = ""
+    caveat: str = ""
 
 
 @dataclass(frozen=True, slots=True)

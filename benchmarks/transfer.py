@@ -2,9 +2,9 @@
 
     PYTHONPATH=. .venv/bin/python benchmarks/transfer.py [--rounds 3] [--size-mb 1000] [--files 5000]
 
-Every transfer includes connecting, but for the last column, where the connection is there as it is in the middle of a
-job. Ours runs in this process, as it does in a worker, with the tools already on the
-machine, as they are once it has been reached. The delay is added by a proxy in a process of its own. scp is left out
+Every transfer includes connecting. Ours runs in this process, as it does in a worker, with the tools already on the
+machine, as they are once it has been reached. CPU is that of all processes at both ends, and the measure to look at
+where the machine is busy with other things. The delay is added by a proxy in a process of its own. scp is left out
 where it would take half an hour: it waits for five round trips per file.
 """
 
@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,22 +25,26 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
+from kit import Spent, middle, table
 from kit import machine as this_machine
-from kit import table
 
 from backends.channels.ssh import SshMachine
 from backends.channels.ssh_connection import SshAddress, hang_up
 from backends.channels.ssh_keys import HostKeys, Identity, identity
-from tests.emulators.sshd import Sshd, running_sshd
+from tests.emulators.sshd import Sshd, running_sshd, sessions
 
-TOOLS = ("gpujob", "rsync -az", "scp -r", "gpujob, connected")
+TOOLS = ("gpujob", "rsync -az", "scp -r")
 PIN = "benchmark"
+
+Taken = dict[tuple[str, str], list[Spent]]
+"""By transfer and tool."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """The same machine, at some distance."""
 
+    server: Sshd
     port: int
     identity: Identity
     host_keys: HostKeys
@@ -57,7 +61,7 @@ class Place:
 
 def send(tool: str, place: Place, tree: Path, name: str) -> None:
     """Make ``name`` on the machine hold ``tree``."""
-    if tool.startswith("gpujob"):
+    if tool == "gpujob":
         place.machine().push(tree, name, lambda *_: None)
     else:
         copy(tool, place, f"{tree}/", f"root@127.0.0.1:{place.far / name}")
@@ -65,7 +69,7 @@ def send(tool: str, place: Place, tree: Path, name: str) -> None:
 
 def fetch(tool: str, place: Place, name: str, home: Path) -> None:
     """Make ``home`` hold what ``name`` on the machine holds."""
-    if tool.startswith("gpujob"):
+    if tool == "gpujob":
         place.machine().pull(name, home, lambda *_: None)
     else:
         copy(tool, place, f"root@127.0.0.1:{place.far / name}/", str(home))
@@ -83,29 +87,38 @@ def copy(tool: str, place: Place, source: str, dest: str) -> None:
     subprocess.run(command, check=True)
 
 
-def timed(tool: str, place: Place, action: Callable[[], None]) -> float:
-    if tool.endswith("connected"):
-        place.machine().reach()
-    else:
-        hang_up(PIN)
+def timed(server: Sshd, action: Callable[[], None]) -> Spent:
+    """One transfer over a connection of its own."""
+    hang_up(PIN)
+    before = cpu_seconds(server)
     began = time.perf_counter()
     action()
-    return time.perf_counter() - began
+    wall = time.perf_counter() - began
+    hang_up(PIN)
+    return Spent(wall, cpu_seconds(server) - before)
 
 
-def measured(
-    place: Place, tree: Path, home: Path, rounds: int, tools: Sequence[str]
-) -> dict[tuple[str, str], list[float]]:
-    """Seconds per (transfer, tool), tools in turn within each round."""
-    taken: dict[tuple[str, str], list[float]] = {}
+def cpu_seconds(server: Sshd) -> float:
+    """CPU of this process, of programs that it ran, and of all sessions that the server has had."""
+    while sessions(server.pid):
+        time.sleep(0.05)
+    ours, programs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    fields = Path(f"/proc/{server.pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2].split()
+    over = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+    return over + sum(each.ru_utime + each.ru_stime for each in (ours, programs))
+
+
+def measured(place: Place, tree: Path, home: Path, rounds: int, tools: Sequence[str]) -> Taken:
+    """What each transfer took, tools in turn within each round."""
+    taken: Taken = {}
     for _ in range(rounds):
         for tool in tools:
             for again in ("first", "again"):
-                seconds = timed(tool, place, lambda tool=tool: send(tool, place, tree, "copy"))
-                taken.setdefault((f"there, {again}", tool), []).append(seconds)
+                spent = timed(place.server, lambda tool=tool: send(tool, place, tree, "copy"))
+                taken.setdefault((f"there, {again}", tool), []).append(spent)
             for again in ("first", "again"):
-                seconds = timed(tool, place, lambda tool=tool: fetch(tool, place, "copy", home))
-                taken.setdefault((f"back, {again}", tool), []).append(seconds)
+                spent = timed(place.server, lambda tool=tool: fetch(tool, place, "copy", home))
+                taken.setdefault((f"back, {again}", tool), []).append(spent)
             check_same(tree, home)
             shutil.rmtree(place.far / "copy")
             shutil.rmtree(home)
@@ -165,14 +178,14 @@ def at_distance(server: Sshd, round_trip_ms: int) -> Iterator[int]:
         proxy.stdin.close()
 
 
-def rows(title: str, taken: dict[tuple[str, str], list[float]]) -> Iterator[list[str]]:
+def rows(title: str, taken: Taken) -> Iterator[list[str]]:
     for transfer in dict.fromkeys(transfer for transfer, _ in taken):
-        times = [taken.get((transfer, tool)) for tool in TOOLS]
-        ours, rsync, *_ = middles = [statistics.median(each) if each else None for each in times]
+        middles = [middle(taken[transfer, tool]) if (transfer, tool) in taken else None for tool in TOOLS]
+        ours, rsync, *_ = middles
         assert ours
         assert rsync
-        shown = [f"{each:.2f} s" if each else "-" for each in middles]
-        yield [f"{title}, {transfer}", *shown, f"{ours / rsync:.2f}"]
+        shown = [f"{each.wall:.2f} s ({each.cpu:.2f})" if each else "-" for each in middles]
+        yield [f"{title}, {transfer}", *shown, f"{ours.wall / rsync.wall:.2f} ({ours.cpu / rsync.cpu:.2f})"]
 
 
 def main() -> None:
@@ -192,17 +205,16 @@ def main() -> None:
         lines: list[list[str]] = []
         for round_trip in (0, 50):
             with at_distance(server, round_trip) as port:
-                place = Place(port, keys, HostKeys(folder / "host_keys.json"), folder / "far")
+                place = Place(server, port, keys, HostKeys(folder / "host_keys.json"), folder / "far")
                 place.machine().reach()
                 for title, tree in trees.items():
-                    slow = "scp -r" if tree == "small" and round_trip else ""
-                    tools = [tool for tool in TOOLS if tool != slow]
+                    tools = TOOLS[:2] if tree == "small" and round_trip else TOOLS
                     taken = measured(place, folder / tree, folder / "home", asked.rounds, tools)
                     for row in rows(f"{title}, {round_trip} ms", taken):
                         print(*row, sep="  ", file=sys.stderr, flush=True)
                         lines.append(row)
                 hang_up(PIN)
-        print(this_machine(), "\n")
+        print(this_machine(), "\nSeconds on the wall, in brackets of CPU.\n")
         print(table(["transfer", *TOOLS, "gpujob / rsync"], lines))
 
 

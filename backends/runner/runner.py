@@ -79,6 +79,9 @@ FETCHED = "fetched"
 RESERVE = "reserve"
 METRICS = "metrics.json"
 STARTED = "started\n"
+SESSION_NAMES = ("_", "OLDPWD", "PWD", "SHLVL", "TERM")
+CREDENTIAL = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)(_ID)?$", re.IGNORECASE)
+"""Names of environment variables that hold credentials."""
 PHASES = ("starting", "setup", "running", "ended")
 LOG_NAMES = ("setup", "stdout", "stderr")
 
@@ -206,6 +209,8 @@ def load_job(job_dir: str) -> Record:
     for name in ("key", "run"):
         if not isinstance(given.get(name), str) or not given[name]:
             raise JobError("%s has no %r: it must be a text" % (path, name))
+    if given.get("base_env", {}) is None:
+        given["base_env"] = own_environment()
     for name in ("env", "base_env"):
         if not is_text_table(given.get(name, {})):
             raise JobError("%s: %r must hold texts by name" % (path, name))
@@ -222,6 +227,13 @@ def is_machine(value: object) -> bool:
     """Whether it says how to end this machine, or that it is not to be ended."""
     stop = value.get("stop", []) if isinstance(value, dict) else None
     return value is None or (isinstance(stop, list) and all(isinstance(each, str) for each in stop))
+
+
+def own_environment() -> Dict[str, str]:
+    """The environment that the runner was started in: without what only that session means, and without credentials,
+    which a job gets as secrets or not at all."""
+    kept = {name: value for name, value in os.environ.items() if name not in SESSION_NAMES}
+    return {name: value for name, value in kept.items() if not name.startswith("SSH_") and not CREDENTIAL.search(name)}
 
 
 def is_text_table(value: object) -> bool:
@@ -1762,26 +1774,26 @@ class Watchdog:
         self._state.update(ending=reason, tries=self._state["tries"] + 1)
         self._save()
         say("watchdog: ending this machine: %s" % reason)
-        for command in self._machine.get("stop", []):
-            if self._stop_by(command):
+        for number, command in enumerate(self._machine.get("stop", []), start=1):
+            code = self._stop_by(command)
+            say("watchdog: stop command %d: %s" % (number, code))
+            if code == "exit code 0":
                 time.sleep(AFTER_STOP_SECONDS)
         mark = self._machine.get("stop_pid1")
         if mark:
             say("watchdog: %s" % end_process_1(mark))
         time.sleep(min(LONGEST_STOP_PAUSE, 2.0 ** self._state["tries"]))
 
-    def _stop_by(self, command: str) -> bool:
-        """Whether the command says that it worked; what it prints is not shown, it may hold a key."""
+    def _stop_by(self, command: str) -> str:
+        """How the command ended, in words; what it prints is not shown, it may hold a key."""
         try:
             code = subprocess.run(
                 ["/bin/sh", "-c", command], cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL, timeout=STOP_TIMEOUT_SECONDS, check=False,
             ).returncode  # fmt: skip
         except PASSING as error:
-            say("watchdog: %r failed: %s" % (command, type(error).__name__))
-            return False
-        say("watchdog: %r ended with exit code %d" % (command, code))
-        return code == 0
+            return type(error).__name__
+        return "exit code %d" % code
 
     def _save(self) -> None:
         """A full disk, or a job directory that is gone, must not keep the machine alive."""

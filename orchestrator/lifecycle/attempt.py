@@ -28,6 +28,7 @@ from orchestrator.lifecycle.endings import (
 from orchestrator.lifecycle.executing import Execution
 from orchestrator.lifecycle.fetching import fetch_all
 from orchestrator.lifecycle.journal import Journal, Json, Patience
+from orchestrator.lifecycle.keeping import mend_checkpoints
 from orchestrator.lifecycle.logs import log_tail
 from orchestrator.lifecycle.outcome import ExitFacts, Outcome, Verdict, classify
 from orchestrator.lifecycle.planning import recorded_facts
@@ -190,6 +191,7 @@ class AttemptRun:
         lease = recorded_lease(context.tools.store, context.key)
         if lease and (metered := context.backend.metered):
             metered.settled(lease)
+        mend_checkpoints(context.tools.home.checkpoints(context.job.id, context.attempt.number))
         for name in ("outgoing", "incoming"):
             shutil.rmtree(context.folder / name, ignore_errors=True)
 

@@ -57,6 +57,10 @@ _OUTCOMES = {
 """By the class of the error; anything else is a plain failure."""
 
 
+_SAY_ALL = frozenset(kind.__name__ for kind in (NeverReachable, TakenBack, MachineGone))
+"""What is told by these needs no word on the step."""
+
+
 def over(gone: Gone) -> Ended:
     """What it means that the provider says so of a machine that was reachable."""
     return TakenBack(str(gone)) if gone.fate is Fate.PREEMPTED else MachineGone(str(gone))
@@ -67,6 +71,8 @@ def verdict_of_failure(failure: StepFailed) -> Verdict:
     outcome = _OUTCOMES.get(failure.kind, Outcome.FAILED)
     if outcome is Outcome.CANCELLED:
         return Verdict(outcome, str(failure), ())
+    if failure.kind in _SAY_ALL:
+        return Verdict(outcome, str(failure), (str(failure),))
     if os.strerror(errno.ENOSPC) in str(failure):
         outcome = Outcome.DISK_FULL
     evidence = (f"{failure.step}: {failure}", *([failure.advice] if failure.advice else []))

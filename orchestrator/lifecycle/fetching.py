@@ -8,6 +8,7 @@ from backends.base import Machine
 from orchestrator.lifecycle.context import Context
 from orchestrator.lifecycle.following import Transfer
 from orchestrator.lifecycle.journal import Json
+from orchestrator.lifecycle.keeping import mend_checkpoints
 from orchestrator.lifecycle.logs import LOGS
 
 RECORDS = (*LOGS, "status.json", "samples.jsonl", "runner.log")
@@ -16,6 +17,7 @@ RECORDS = (*LOGS, "status.json", "samples.jsonl", "runner.log")
 def fetch_all(context: Context, machine: Machine) -> Json:
     """Fetch everything, also from a run that failed: what was produced is not lost. Doing it again is harmless."""
     key, home, job, number = context.key, context.tools.home, context.job.id, context.attempt.number
+    mend_checkpoints(home.checkpoints(job, number))
     came = context.fetch()
     missing = _pull(machine, key, context.spec.results, home.fetched(job, number), came)
     _pull(machine, key, context.spec.checkpoints, home.checkpoints(job, number), came)

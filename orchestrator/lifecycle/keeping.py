@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 
+from backends.failpoints import failpoint
 from orchestrator.lifecycle.context import Context
 from orchestrator.lifecycle.tenure import LAST_SECONDS, Tenure
 
@@ -62,17 +63,30 @@ class Keeper:
 
 
 def _swap_in(incoming: Path, place: Path) -> None:
-    """Make ``place`` what has come, by links and not by copies; a crash leaves the old or the new, or neither for an
-    instant in which ``incoming`` is still whole.
-    """
-    fresh, old = place.with_name("checkpoints.new"), place.with_name("checkpoints.old")
+    """Make ``place`` what has come, by links, not copies. A crash in between is mended by ``mend_checkpoints``."""
+    fresh, old = _beside(place)
     for folder in (fresh, old):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(incoming, fresh, copy_function=os.link)
+    failpoint("keep:copied")
     if place.exists():
         place.rename(old)
+        failpoint("keep:moved")
     fresh.rename(place)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def mend_checkpoints(place: Path) -> None:
+    """After a crash: a copy that was about to take its place takes it, and nothing else is left beside it."""
+    fresh, old = _beside(place)
+    if old.exists() and not place.exists():
+        (fresh if fresh.exists() else old).rename(place)
+    for folder in (fresh, old):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _beside(place: Path) -> tuple[Path, Path]:
+    return place.with_name("checkpoints.new"), place.with_name("checkpoints.old")
 
 
 def _unwatched(done: int, total: int) -> None:

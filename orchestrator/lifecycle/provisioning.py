@@ -117,11 +117,11 @@ class Provisioning:
             waited = max(waited, (context.tools.clock.now() - asked_for).total_seconds())
         deadline = context.tools.config.get("attempt.start_deadline")
         if waited > deadline or context.tenure_of(lease).run_is_over:
-            raise NeverReachable(f"it was not reachable within {format_duration(waited)}: {why}")
+            raise NeverReachable(f"the machine was not reachable within {format_duration(waited)}: {why}")
 
 
 def _over(gone: Gone) -> TakenBack | NeverReachable:
     """A machine that is over before it could be reached."""
     if gone.fate is Fate.PREEMPTED:
         return TakenBack(str(gone))
-    return NeverReachable(f"it was over before it could be reached: {gone}")
+    return NeverReachable(f"the machine was over before it could be reached: {gone}")

@@ -182,7 +182,7 @@ def _rung(each: Outlook, reserved: Reservation, end: Chances, rank: int, place: 
         ram_capacity_bytes=each.candidate.ram_capacity_bytes,
         vram_capacity_bytes=offer.vram_bytes,
         ram_cap_bytes=variant.ram_cap_bytes if offer.shared else None,
-        reasons=(f"{place}: {_merits(each, labelled=labelled)}", *each.basis),
+        reasons=(f"{place}: {_merits(each, labelled=labelled)}", *each.basis, *filter(None, [offer.caveat])),
     )
 
 

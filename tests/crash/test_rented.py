@@ -156,7 +156,7 @@ def test_the_machine_ends_by_itself_when_the_worker_is_dead(place: Rented) -> No
 def test_the_worker_ends_the_machine_when_its_watchdog_is_dead(place: Rented) -> None:
     place.cloud.set_fault("no_watchdog")
     job = place.rent({**WAITS, "limits": {"runtime": "10m", "attempts": 1}})
-    place.reserve(job, 30.0)
+    place.reserve(job, 40.0)
     run(place)
     assert place.outcomes(job) == ["budget"] or place.outcomes(job) == ["deadline"]
     assert place.results(job, 1) == {"results/part": b"part\n"}, "what it had made by then is at home"
@@ -168,7 +168,7 @@ def test_a_fetch_that_takes_too_long_ends_with_the_reservation(place: Rented) ->
     place.cloud.set_fault("no_watchdog")
     place.cloud.set_fault("slow")
     job = place.rent({**QUICK, "limits": {"runtime": "1m", "attempts": 1}}, {"input": b"x"})
-    place.reserve(job, 30.0)
+    place.reserve(job, 40.0)
     run(place)
     assert place.outcomes(job) == ["lost"]
     assert "before its results could be fetched" in place.job(job)["summary"]

@@ -55,10 +55,13 @@ def check(place: Rented, job: str, outcomes: list[str]) -> None:
 
 def test_a_succeeding_job_on_a_rented_machine(tmp_path: Path, record_property: Told) -> None:
     def crash(place: Rented, zygote: Zygote, number: int) -> bool:
-        job = place.rent(SUCCEEDS, {"input": INPUT})
+        place.home.config.write_text('[attempt]\nkeep_every = "0s"\n')
+        job = place.rent({**SUCCEEDS, "run": f"{SUCCEEDS['run']}; sleep 1"}, {"input": INPUT})
         crashed = crash_and_recover(place, zygote, number)
         check(place, job, ["succeeded"])
         assert (place.home.checkpoints(job, 1) / "checkpoints/state").read_bytes() == b"half\n"
+        folder = place.home.attempt(job, 1)
+        assert {path.name for path in folder.iterdir() if path.is_dir()} == {"files", "checkpoints"}
         return crashed
 
     sweep_all(tmp_path, crash, record_property, Rented)

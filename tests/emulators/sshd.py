@@ -52,6 +52,11 @@ class Sshd:
     def address(self) -> SshAddress:
         return SshAddress("127.0.0.1", self.port, USER)
 
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
     def new_host_key(self, kind: str = "ed25519") -> None:
         for name in ("host_key", "host_key.pub"):
             (self.folder / name).unlink(missing_ok=True)

@@ -89,6 +89,13 @@ def test_the_first_plan_of_all_loads_no_orm_either(home: Path, tmp_path: Path) -
     assert not loaded(tmp_path, "plan", str(home / "noop.yaml"), "--budget", "1") & ORM
 
 
+def test_estimating_loads_no_database(home: Path) -> None:
+    spec = home / "model.yaml"
+    spec.write_text('name: m\nworkdir: work\nrun: "true"\nmodel: {hf: microsoft/phi-1_5}\n')
+    databases = {"sqlalchemy", "sqlmodel", "alembic"}
+    assert not loaded(home, "estimate", str(spec)) & (SDKS | databases | {"huggingface_hub", "rich", "asyncio"})
+
+
 def test_submitting_loads_no_migrations_and_no_sdk(home: Path) -> None:
     """Also where nothing is feasible, which submits nothing and so leaves no worker behind."""
     spec = home / "huge.yaml"
