@@ -187,7 +187,7 @@ def _out_of_vram_before(offer: Offer, variant: ResolvedVariant, question: Questi
 
 
 def _out_of_memory_here(offer: Offer, variant: ResolvedVariant, question: Question) -> No | None:
-    seen = question.knowledge.out_of_memory_at(variant.name, offer.backend, offer.name)
+    seen = question.knowledge.out_of_memory_at(variant.name, offer)
     return No(Code.OOM_SEEN, f"{seen.story}, on this very offer", "add a smaller variant") if seen else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backends.base import Offer
 from backends.units import format_size
 
 _ENDED = {
@@ -88,11 +89,14 @@ class Knowledge:
             default=None,
         )
 
-    def out_of_memory_at(self, variant: str, backend: str, offer: str) -> Seen | None:
-        """An attempt in which ``variant`` ran out of memory on that very offer, whose capacity nobody recorded."""
+    def out_of_memory_at(self, variant: str, offer: Offer) -> Seen | None:
+        """An attempt in which ``variant`` ran out of memory on that very offer, all of which it had.
+
+        Of a shared machine it had a slice, and may be given a larger one, if anybody recorded how large it was.
+        """
         for s in self._out_of_memory(variant):
             capacity = s.vram_capacity_bytes if s.outcome == "oom_gpu" else s.ram_capacity_bytes
-            if (s.backend, s.offer) == (backend, offer) and not capacity:
+            if (s.backend, s.offer) == (offer.backend, offer.name) and not (offer.shared and capacity):
                 return s
         return None
 

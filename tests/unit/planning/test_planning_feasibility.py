@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -241,3 +242,24 @@ def test_an_offer_whose_machine_never_became_reachable_gets_one_more_try() -> No
     assert only_rejection(made, Code.UNAVAILABLE).reason == (
         "2 of its machines never became reachable, the last in attempt 1"
     )
+
+
+def test_a_machine_with_less_memory_than_promised_is_not_tried_again() -> None:
+    """A pod of 16 GB whose container got 15: the offer still says 16, which is no reason to try it once more."""
+    offers = [machine("small"), machine("big", ram=64, usd="1")]
+    made = plan(job("a"), *offers, known=(seen("a", "oom_host", "small", ram=15),))
+    assert rungs(made) == [("a", "big")]
+    assert "on this very offer" in only_rejection(made, Code.OOM_SEEN).reason
+
+
+def test_a_backend_that_is_not_set_up_is_said_once() -> None:
+    missing = "cloud has no key: gpujob backends setup cloud"
+    lacking = [
+        replace(machine(name, usd="1", ram=ram), missing=missing) for name, ram in (("a", 8), ("b", 16), ("c", 32))
+    ]
+    made = plan(job({"name": "only", "needs": {"ram": "2 GB"}}), *lacking, machine("tiny", "here", ram=1))
+    rejected = [each for each in made.rejected if each.code is Code.NOT_SET_UP]
+    assert len(rejected) == 1
+    assert set(rejected[0].offers) == {"a", "b", "c"}
+    assert rejected[0].reason == missing
+    assert not made.ladder
