@@ -203,9 +203,14 @@ def _because(last: Seen | None) -> str:
 
 
 def _in_order(rejected: Iterable[Rejection], spec: JobSpec) -> list[Rejection]:
-    """By variant as the spec lists them, by backend, and the nearest to running first, whatever the order of offers."""
+    """By variant as the spec lists them, by backend, and the nearest to running first, whatever the order of offers.
+
+    What is not set up comes last of all: it says more of the backend than of the job.
+    """
     order = {variant.name: place for place, variant in enumerate(spec.variants)}
-    return sorted(rejected, key=lambda r: (order[r.variant], r.backend, *distance(r), r.offer))
+    return sorted(
+        rejected, key=lambda r: (r.code is Code.NOT_SET_UP, order[r.variant], r.backend, *distance(r), r.offer)
+    )
 
 
 def _plan(
