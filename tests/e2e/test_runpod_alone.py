@@ -140,7 +140,7 @@ def test_we_end_the_pod_whose_own_guards_are_dead(
 
 
 def disable_guards(pod: Pod) -> None:
-    """Kill the boot guard and the runner's watchdog in a pod, and let its supervisor stand still."""
+    """Kill the boot guard and the runner's watchdog in a pod; let its supervisor and process 1 stand still."""
     table = runner.processes(pod.processes())
     first = next(pid for pid in table if table[pid].parent not in table)
     words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in table}
@@ -151,4 +151,4 @@ def disable_guards(pod: Pod) -> None:
     assert watchdogs, words
     assert supervisors, words
     runner.send([*guards, *watchdogs], signal.SIGKILL)
-    runner.send(supervisors, signal.SIGSTOP)
+    runner.send([first, *supervisors], signal.SIGSTOP)
