@@ -12,7 +12,7 @@ from e2e_kit import Gpujob, eventually, user_in
 
 from orchestrator.config import Config
 from orchestrator.home import Home
-from tests.emulators.account_kit import Account, account, pods_of, rows
+from tests.emulators.account_kit import Account, account, pods_of, rows, tell
 from tests.emulators.runpod import Pod, RunPodEmulator
 
 L4 = "NVIDIA L4"
@@ -109,9 +109,8 @@ def renter_in(folder: Path, cloud: RunPodEmulator, told: Callable[[str, object],
         renter = Renter(user.home, user.cwd, env, cloud)
         yield renter
         closed = close(renter, cloud)
-        told("pods_left", closed.pods_left)
-        told("over_reservation_usd", (closed.over_reservation + closed.over_budget) / 1e6)
-        told("results_lost", "nobody came back" if renter.laptop_is_dead else closed.results_lost)
+        tell(told, [closed])
+        told("nobody_came_back", renter.laptop_is_dead)
         assert closed.pods > 0, "this test rented nothing"
         assert closed.clean, closed
         assert closed.unbooked == 0, closed
