@@ -82,7 +82,7 @@ def read(report: Path) -> Iterable[Row]:
             scenario=scenario(str(case.get("name")), found.get("crash_points")),
             pods_left=found["pods_left"],
             over_reservation_usd=f"{float(found['over_reservation_usd']):.6f}".rstrip("0").rstrip("."),
-            results_lost=found["results_lost"],
+            results_lost="nobody came back" if found.get("nobody_came_back") == "True" else found["results_lost"],
             seconds=float(case.get("time") or 0.0),
         )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from crash_kit import Place, Zygote, check_whole, interrupted_by
 
-from tests.emulators.account_kit import Account, account, pods_of
-from tests.emulators.runpod import RunPodEmulator, why_no_pods
+from tests.emulators.account_kit import Account, account, pods_of, tell
+from tests.emulators.runpod import RunPodEmulator
 
 SIDE_BY_SIDE = 2
 """Lanes, each with its own workers; more would only wait for each other on a small machine."""
@@ -55,17 +55,6 @@ pytestmark = pytest.mark.timeout(1800)
 
 Told = Callable[[str, object], None]
 Crash = Callable[[Place, Zygote, int], bool]
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[RunPodEmulator]:
-    if reason := why_no_pods():
-        pytest.skip(f"NOT TESTED: {reason}")
-    with RunPodEmulator() as emulator, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RUNPOD_API_BASE_URL", emulator.url)
-        patch.setenv("RUNPOD_API_KEY", emulator.key)
-        patch.setenv("CRASH_SECRET", "a value that is gone at the end")
-        yield emulator
 
 
 def sweep(folder: Path, first: int, crash: Crash) -> int:
@@ -115,13 +104,6 @@ def check_over(cloud: RunPodEmulator, place: Place, job: str, number: int, *, cr
     return closed
 
 
-def report(told: Told, accounts: list[Account], points: int) -> None:
-    told("crash_points", points)
-    told("pods_left", sum(each.pods_left for each in accounts))
-    told("over_reservation_usd", sum(each.over_reservation + each.over_budget for each in accounts) / 1e6)
-    told("results_lost", sum(each.results_lost for each in accounts))
-
-
 def test_a_succeeding_job_on_a_pod(tmp_path: Path, cloud: RunPodEmulator, record_property: Told) -> None:
     accounts: list[Account] = []
 
@@ -134,7 +116,8 @@ def test_a_succeeding_job_on_a_pod(tmp_path: Path, cloud: RunPodEmulator, record
         accounts.append(check_over(cloud, place, job, number, crashed=crashed))
         return crashed
 
-    report(record_property, accounts, sweep(tmp_path, 1, crash))
+    record_property("crash_points", sweep(tmp_path, 1, crash))
+    tell(record_property, accounts)
 
 
 def test_a_job_out_of_vram_that_falls_back(tmp_path: Path, cloud: RunPodEmulator, record_property: Told) -> None:
@@ -151,4 +134,5 @@ def test_a_job_out_of_vram_that_falls_back(tmp_path: Path, cloud: RunPodEmulator
         accounts.append(check_over(cloud, place, job, number, crashed=crashed))
         return crashed
 
-    report(record_property, accounts, sweep(tmp_path, 2, crash))
+    record_property("crash_points", sweep(tmp_path, 2, crash))
+    tell(record_property, accounts)

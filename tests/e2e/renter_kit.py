@@ -12,7 +12,7 @@ from e2e_kit import Gpujob, eventually, user_in
 
 from orchestrator.config import Config
 from orchestrator.home import Home
-from tests.emulators.account_kit import Account, account, pods_of, rows
+from tests.emulators.account_kit import Account, account, pods_of, rows, tell
 from tests.emulators.runpod import Pod, RunPodEmulator
 
 L4 = "NVIDIA L4"
@@ -71,6 +71,12 @@ class Renter(Gpujob):
         """The pod that was rented as the ``number``-th, once it is."""
         return eventually(lambda: len(self.pods()) >= number and self.pods()[number - 1], f"pod {number}")  # type: ignore[no-any-return]
 
+    def up(self) -> Pod:
+        """The first pod, once it has a container."""
+        pod = self.pod()
+        eventually(lambda: pod.container, "a container")
+        return pod
+
     def fetched(self, detail: dict[str, Any], number: int, name: str) -> str:
         """A result file's text."""
         return (self.home / "jobs" / detail["id"] / f"attempt-{number}" / "files" / name).read_text()
@@ -103,9 +109,8 @@ def renter_in(folder: Path, cloud: RunPodEmulator, told: Callable[[str, object],
         renter = Renter(user.home, user.cwd, env, cloud)
         yield renter
         closed = close(renter, cloud)
-        told("pods_left", closed.pods_left)
-        told("over_reservation_usd", (closed.over_reservation + closed.over_budget) / 1e6)
-        told("results_lost", "nobody came back" if renter.laptop_is_dead else closed.results_lost)
+        tell(told, [closed])
+        told("nobody_came_back", renter.laptop_is_dead)
         assert closed.pods > 0, "this test rented nothing"
         assert closed.clean, closed
         assert closed.unbooked == 0, closed

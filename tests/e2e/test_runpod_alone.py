@@ -69,7 +69,8 @@ def pod_of(renter: Renter, cloud: RunPodEmulator, job: str) -> Pod:
 
 def until_uploading(pod: Pod) -> None:
     """Wait for the first bytes, then let no more through."""
-    eventually(lambda: pod.container and any(disk(pod).glob("root/gpujob/**/data*")), "an upload under way")
+    eventually(lambda: pod.container, "a container")
+    eventually(lambda: any(disk(pod).glob("root/gpujob/**/data*")), "an upload under way")
     pod.ssh.stall()
 
 
@@ -112,9 +113,8 @@ def test_results_that_waited_too_long_are_not_taken_for_success(renter: Renter, 
     """The laptop comes back after the pod has ended itself: the job is made again, and says why."""
     renter.set(attempt_linger="5s")
     job = renter.rent_detached(renter.job("sleep 2; " + QUICK, *ON_L4))
-    eventually(
-        lambda: any(disk(pod).glob("root/gpujob/*/claim") for pod in renter.pods() if pod.container), "the runner"
-    )
+    up = disk(renter.up())
+    eventually(lambda: any(up.glob("root/gpujob/*/claim")), "the runner")
     renter.stop_workers(signal.SIGKILL)
     eventually(lambda: not cloud.pods(), "the end of the pod, by itself")
     renter.run("resume", job)
@@ -140,7 +140,7 @@ def test_we_end_the_pod_whose_own_guards_are_dead(
 
 
 def disable_guards(pod: Pod) -> None:
-    """Kill the boot guard and the runner's watchdog in a pod, and let its supervisor stand still."""
+    """Kill the boot guard and the runner's watchdog in a pod; let its supervisor and process 1 stand still."""
     table = runner.processes(pod.processes())
     first = next(pid for pid in table if table[pid].parent not in table)
     words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in table}
@@ -151,4 +151,4 @@ def disable_guards(pod: Pod) -> None:
     assert watchdogs, words
     assert supervisors, words
     runner.send([*guards, *watchdogs], signal.SIGKILL)
-    runner.send(supervisors, signal.SIGSTOP)
+    runner.send([first, *supervisors], signal.SIGSTOP)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,14 @@ def account(cloud: RunPodEmulator, home: Path) -> Account:
         unbooked=_excess((metered[each["key"]], each["cost_micros"]) for each in ended),
         results_lost=sum(_results_are_lost(home, each) for each in ended),
     )
+
+
+def tell(told: Callable[[str, object], None], accounts: Iterable[Account]) -> None:
+    """Record what tools/reliability.py makes its table of, added up."""
+    listed = list(accounts)
+    told("pods_left", sum(each.pods_left for each in listed))
+    told("over_reservation_usd", sum(each.over_reservation + each.over_budget for each in listed) / MICROS)
+    told("results_lost", sum(each.results_lost for each in listed))
 
 
 def rows(home: Path, query: str, *values: Any) -> list[dict[str, Any]]:
