@@ -46,14 +46,14 @@ def _jobfile(context: Context, source: Path) -> dict[str, Any]:
     lease, variant = context.lease, context.variant
     return build_jobfile(
         context.spec, variant, context.attempt, lease, _base_env(context.job, lease), _setup(variant, source, lease),
-        until=context.tenure.until, linger=context.tools.config.get("attempt.linger"),
+        until=context.tenure.until, linger=context.tools.setting("attempt.linger"),
     )  # fmt: skip
 
 
-def _base_env(job: Job, lease: Lease) -> dict[str, str]:
-    """This machine's environment for a job that runs here; elsewhere the machine has its own."""
+def _base_env(job: Job, lease: Lease) -> dict[str, str] | None:
+    """This machine's environment for a job that runs here; elsewhere None: the machine's own."""
     if not lease.details.get("own_machine"):
-        return {}
+        return None
     kept = json.loads(job.options)["environment"]
     return {**kept["values"], **{name: os.environ[name] for name in kept["withheld"] if name in os.environ}}
 
