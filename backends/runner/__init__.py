@@ -7,3 +7,6 @@ RUNNER_PATH = Path(__file__).with_name("runner.py")
 
 INPUTS_PATH = Path(__file__).with_name("inputs.py")
 """The fetcher of a job's inputs, sent along with jobs that have any."""
+
+TRACING_PATH = Path(__file__).with_name("tracing")
+"""The tracer, a folder that ``python -m tracing`` runs; sent along with jobs that want a preflight."""

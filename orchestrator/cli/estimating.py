@@ -15,9 +15,11 @@ from orchestrator.catalog.places import bundled_targets
 from orchestrator.cli.screen import bad as wrong
 from orchestrator.cli.screen import bold, dim, good, plain, say, say_json, warned
 from orchestrator.home import Home
-from orchestrator.lifecycle.memory_needs import subject
+from orchestrator.lifecycle.exact import run_trace
+from orchestrator.lifecycle.memory_needs import config_of, subject
 from orchestrator.planning.memory.capacity import Fit, gpu_fits, target_fit
 from orchestrator.planning.memory.estimate import MemoryEstimate, Subject, estimate_memory
+from orchestrator.planning.memory.exact import trace_request, traced_estimate
 from orchestrator.planning.memory.levers import in_words, largest_batch, largest_sequence, levers_of
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.model import JobSpec
@@ -30,7 +32,7 @@ Found = dict[str, Any]
 
 def estimate_spec(
     home: Home, path: Path, gpu: str | None, variant: str | None, target: str | None, params: Mapping[str, str],
-    *, as_json: bool,
+    *, exact: bool = False, as_json: bool,
 ) -> int:  # fmt: skip
     """Print the estimate. Exit code 0; 3 if a GPU or target was named and it does not fit."""
     spec = load_spec(path, params)
@@ -39,7 +41,9 @@ def estimate_spec(
     found = subject(spec, name, home.hub, ask_hub=True, assume_gpu=assume_gpu)
     if found is None:
         raise typer.BadParameter(f"{path} has no model section; add one, such as model: {{hf: microsoft/phi-1_5}}")
-    value, fits = _estimated(found, _gpus(gpu), target, named=gpu is not None)
+    estimate, added = _traced(found, spec, name) if exact else (estimate_memory(found), {})
+    value, fits = _estimated(found, estimate, _gpus(gpu), target, named=gpu is not None)
+    value |= added
     say_json(value) if as_json else say(_text(value))
     return 3 if (gpu or target) and any(fit.verdict == "no" for fit in fits) else 0
 
@@ -65,8 +69,22 @@ def _gpus(name: str | None) -> list[GpuFacts]:
     raise typer.BadParameter(f"no GPU {name!r} is known; there are {', '.join(each.name for each in table.gpus)}")
 
 
-def _estimated(found: Subject, gpus: list[GpuFacts], target: str | None, *, named: bool) -> tuple[Found, list[Fit]]:
+def _traced(found: Subject, spec: JobSpec, variant: str) -> tuple[MemoryEstimate, Found]:
+    """The estimate by a trace, or by the formulas where there can be none, and what to tell of it under ``exact``."""
     estimate = estimate_memory(found)
+    traced = run_trace(trace_request(found, config_of(spec, variant)))
+    if isinstance(traced, str):
+        return estimate, {"exact": {"traced": False, "why": traced}}
+    formulas = {"peak_bytes": estimate.vram_bytes, "allocated_bytes": estimate.allocated_bytes}
+    kept = ("parameters", "seconds", "torch", "transformers")
+    said = {name: getattr(traced, name) for name in kept}
+    added = {"traced": True, "why": None, **said, "needed_bytes": traced.needed_bytes, "formulas": formulas}
+    return traced_estimate(found, estimate, traced), {"exact": added}
+
+
+def _estimated(
+    found: Subject, estimate: MemoryEstimate, gpus: list[GpuFacts], target: str | None, *, named: bool
+) -> tuple[Found, list[Fit]]:
     fits = gpu_fits(estimate, gpus)
     if target:
         fits = [*(fits if named else []), _at_target(estimate, target)]
@@ -83,7 +101,7 @@ def _estimated(found: Subject, gpus: list[GpuFacts], target: str | None, *, name
         "interval": estimate.interval(),
         "confidence": estimate.confidence,
         "fits": [_fit(fit) for fit in fits],
-        "levers": [asdict(lever) for lever in levers_of(found, estimate)],
+        "levers": [asdict(lever) for lever in levers_of(found, estimate_memory(found))],
         "largest": _largest(found, room) if room else None,
         "notes": list(estimate.notes),
     }, fits
@@ -121,6 +139,7 @@ def _text(value: Found) -> str:
         spread = f"{format_size(interval['p05'])} to {format_size(interval['p95'])}, confidence {value['confidence']}"
         lines += [bold(title) + dim(f"  at {vram['phase']}; {spread}"), *_bars(vram["terms"])]
         lines.append(dim(f"  allocated {format_size(vram['allocated_bytes'])}, as torch counts it"))
+        lines += [_exact_line(value["exact"])] if "exact" in value else []
     ram = value["ram"]
     lines += ["", bold(f"RAM   {format_size(ram['peak_bytes'])}"), *_bars(ram["terms"])]
     lines += ["", bold("Where it fits"), *map(_fit_line, _shown(value))] if value["fits"] else []
@@ -130,6 +149,16 @@ def _text(value: Found) -> str:
         tokens = f", or {largest['seq_len']} tokens at this batch" if largest["seq_len"] else ""
         lines += ["", f"The largest that fits {largest['on']}: {words}{tokens}."]
     return "\n".join([*lines, *(warned("! ") + plain(note) for note in value["notes"])]).strip()
+
+
+def _exact_line(exact: Found) -> str:
+    if not exact["traced"]:
+        return warned("! ") + plain(f"by formulas. {exact['why']}")
+    formulas, versions = exact["formulas"], f"torch {exact['torch']}, transformers {exact['transformers']}"
+    return dim(
+        f"  traced in {exact['seconds']:.0f} s with {versions}; the formulas alone say "
+        f"{format_size(formulas['peak_bytes'])}, {format_size(formulas['allocated_bytes'])} allocated"
+    )
 
 
 def _shown(value: Found) -> list[Found]:

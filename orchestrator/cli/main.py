@@ -127,6 +127,9 @@ def estimate(
     target: Annotated[
         str | None, typer.Option(metavar="NAME", help="A place with a known limit of RAM, such as railway-free.")
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Trace the real code of transformers; needs gpujob[exact] (torch).")
+    ] = False,
     param: ParamOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -137,7 +140,7 @@ def estimate(
     from orchestrator.cli.estimating import estimate_spec
 
     params = overrides_from(param or ())
-    raise typer.Exit(estimate_spec(Home.locate(), spec, gpu, variant, target, params, as_json=as_json))
+    raise typer.Exit(estimate_spec(Home.locate(), spec, gpu, variant, target, params, exact=exact, as_json=as_json))
 
 
 @app.command()

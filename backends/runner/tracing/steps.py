@@ -18,7 +18,8 @@ DYNAMIC = (1.0, 0.6, 0.85, 0.5, 0.95, 0.7, 1.0, 0.8)
 
 Request = Mapping[str, Any]
 """``model``: the model section of a spec, every default written out; ``config``: a config.json, or None; ``shape``: its
-sizes, if not; ``dropout``: whether dropout is on."""
+sizes, if not; ``dropout``: whether dropout is on; ``unsupported``: why it cannot be traced, or empty; ``name``: what people
+call the model; ``ram_bytes``: what tracing may take."""
 
 Result = Dict[str, Any]
 
@@ -27,7 +28,8 @@ def traced(request: Request) -> Result:
     """Bytes that the run takes. Raises NotTracedError, and whatever the model raises on fake tensors."""
     began = time.monotonic()
     model = request["model"]
-    refuse(model)
+    if request["unsupported"]:
+        raise NotTracedError(request["unsupported"])
     config = _config(request)
     with FakeTensorMode(), Tracker() as tracker, cuda_dropout():
         tracker.enter("load")
@@ -51,29 +53,9 @@ def traced(request: Request) -> Result:
     }
 
 
-def refuse(model: Mapping[str, Any]) -> None:
-    """Raises NotTracedError for what real code of transformers on one device does not show."""
-    reasons = {
-        "weights quantised to %s need kernels that a trace has not" % model["quantization"]: model["quantization"]
-        != "none",
-        "training that is sharded or offloaded is not traced": model["zero_stage"]
-        or model["fsdp"]
-        or model["offload"] != "none",
-        "a loss in chunks is not traced": model["chunked_loss"],
-    }
-    for reason, holds in reasons.items():
-        if holds:
-            raise NotTracedError(reason)
-
-
 def _config(request: Request) -> Any:
     model, given = request["model"], request["config"]
-    if given is None and request["shape"] is None:
-        raise NotTracedError("the shape of the model is not known; name its config.json, or write arch")
-    if given is None:
-        config = config_of(request["shape"], model["seq_len"])
-    else:
-        config = _from_json(given)
+    config = _from_json(given) if given else config_of(request["shape"], model["seq_len"])
     config.use_cache = model["task"] == "infer"
     if not request["dropout"]:
         without_dropout(config)
@@ -87,8 +69,6 @@ def _from_json(given: Mapping[str, Any]) -> Any:
     family = given.get("model_type")
     if family not in CONFIG_MAPPING:
         raise NotTracedError("this version of transformers knows no model type %r" % family)
-    if "vision_config" in given or "audio_config" in given:
-        raise NotTracedError("a model of several parts is not traced")
     left_out = ("auto_map", "quantization_config", "torch_dtype", "dtype")
     return CONFIG_MAPPING[family].from_dict({key: each for key, each in given.items() if key not in left_out})
 

@@ -1,0 +1,49 @@
+"""Running a trace beside gpujob: a process of its own, bounded in time and memory, that needs torch installed here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from backends.runner import TRACING_PATH
+from orchestrator.planning.memory.exact import Traced
+
+SECONDS = 180.0
+"""Longest trace; 5 seconds are usual, most of them to load torch."""
+
+INSTALL = (
+    "Install torch and transformers beside gpujob: pip install 'gpujob[exact]' "
+    "(about 1 GB; on Linux add --extra-index-url https://download.pytorch.org/whl/cpu, or torch brings CUDA along)"
+)
+
+
+def run_trace(request: Mapping[str, Any], seconds: float = SECONDS, python: str = sys.executable) -> Traced | str:
+    """The trace, or why there is none, in a sentence. Never raises for what the model's code does."""
+    if why := request["unsupported"]:
+        return f"{request['name']} was not traced: {why}"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        path.write_text(json.dumps(request), encoding="utf-8")
+        try:
+            done = _run([python, "-m", TRACING_PATH.name, "trace", str(path)], seconds)
+        except subprocess.TimeoutExpired:
+            return f"{request['name']} was not traced: it took longer than {seconds:g} s"
+    if done.returncode == 0:
+        return Traced(**json.loads(done.stdout.splitlines()[-1]))
+    said = (done.stderr.strip().splitlines() or [f"the tracer ended with {done.returncode}"])[-1]
+    return f"{said}. {INSTALL}" if "is not installed" in said else said
+
+
+def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """Nothing is fetched, and one thread is enough where nothing is computed."""
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    return subprocess.run(
+        command, cwd=TRACING_PATH.parent, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=seconds, check=False,
+    )  # fmt: skip
