@@ -20,7 +20,7 @@ from orchestrator.config import Config
 from orchestrator.home import Home
 from orchestrator.lifecycle.jobfile import kept_environment
 from orchestrator.lifecycle.learning import calibrated, learned, reliability
-from orchestrator.lifecycle.memory_needs import needs_by_lever, predicted_facts
+from orchestrator.lifecycle.memory_needs import needs_by_lever, predicted_facts, requests_for_traces
 from orchestrator.lifecycle.planning import gather_offers, knowledge_for, recordable, weights_for
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.vault import Vault
@@ -147,6 +147,7 @@ def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
         "environment": kept_environment(os.environ),
         "attempts_before": 0,
         "predicted": recordable(prepared.predicted),
+        "traces": requests_for_traces(spec, home.hub),
     }
     job = Job(
         id=job_id,

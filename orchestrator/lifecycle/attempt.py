@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from backends.base import (
     Lease,
@@ -25,6 +25,7 @@ from backends.base import (
     RunStatus,
 )
 from backends.failpoints import failpoint
+from backends.runner.runner import PREFLIGHT_REFUSES
 from orchestrator.clock import Clock, stamp
 from orchestrator.home import Home
 from orchestrator.lifecycle.fetching import fetch_all
@@ -233,17 +234,29 @@ class AttemptRun:
         folder = self._tools.home.attempt(self._job.id, self._attempt.number)
         record = execution["record"]
         reason = record.get("stop_reason") if record.get("stopped_by") == "request" else None
-        in_setup = record.get("failed_phase") == "setup"
+        failed = record.get("failed_phase")
+        beside = failed if failed in ("setup", "preflight") else None
+        self._note_preflight(record, folder)
         facts = ExitFacts.from_record(
             record,
             phase=RunPhase(execution["phase"]),
-            stdout_tail="" if in_setup else self._tail(folder / "stdout.log"),
-            stderr_tail=self._tail(folder / ("setup.log" if in_setup else "stderr.log")),
+            stdout_tail="" if beside else self._tail(folder / "stdout.log"),
+            stderr_tail=self._tail(folder / f"{beside or 'stderr'}.log"),
             cancelled=reason == "cancelled",
             budget_stop=reason == "budget",
             unexplained_sigkill=self._spec.on_oom.unexplained_sigkill,
         )
         return classify(facts)
+
+    def _note_preflight(self, record: Mapping[str, Any], folder: Path) -> None:
+        """What a preflight that let the run begin had to say: what it found, or why it found nothing."""
+        code = record.get("preflight_exit_code")
+        if code is None or code == PREFLIGHT_REFUSES:
+            return
+        lines = self._tail(folder / "preflight.log").strip().splitlines()
+        said = lines[-1] if lines else "it said nothing"
+        ended = "" if code == 0 else f" (ended with {code}; the run began all the same)"
+        self._note("preflight", f"preflight of attempt {self._attempt.number}: {said}{ended}")
 
     def _tail(self, path: Path) -> str:
         return self._redact(log_tail(path).decode("utf-8", errors="replace"))

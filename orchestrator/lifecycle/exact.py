@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -31,19 +30,13 @@ def run_trace(request: Mapping[str, Any], seconds: float = SECONDS, python: str 
         path = Path(folder) / "trace.json"
         path.write_text(json.dumps(request), encoding="utf-8")
         try:
-            done = _run([python, "-m", TRACING_PATH.name, "trace", str(path)], seconds)
+            done = subprocess.run(
+                [python, "-m", TRACING_PATH.name, "trace", str(path)], cwd=TRACING_PATH.parent,
+                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False,
+            )  # fmt: skip
         except subprocess.TimeoutExpired:
             return f"{request['name']} was not traced: it took longer than {seconds:g} s"
     if done.returncode == 0:
         return Traced(**json.loads(done.stdout.splitlines()[-1]))
     said = (done.stderr.strip().splitlines() or [f"the tracer ended with {done.returncode}"])[-1]
     return f"{said}. {INSTALL}" if "is not installed" in said else said
-
-
-def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
-    """Nothing is fetched, and one thread is enough where nothing is computed."""
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    return subprocess.run(
-        command, cwd=TRACING_PATH.parent, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=seconds, check=False,
-    )  # fmt: skip

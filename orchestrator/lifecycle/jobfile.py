@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backends.base import Lease
-from backends.runner import INPUTS_PATH
+from backends.runner import INPUTS_PATH, TRACING_PATH
 from orchestrator.records.tables import Attempt
 from orchestrator.redaction import Redactor
 from orchestrator.spec.model import JobSpec, ResolvedVariant
@@ -17,6 +17,13 @@ GRACE_SECONDS = 10.0
 
 WIND_DOWN_SECONDS = 60.0
 """Kept of a paid lease for ending the program, fetching what it left, and giving the machine back."""
+
+TRACE_FILE = "trace.json"
+"""What the tracer is asked, beside it in the job directory."""
+
+_PYTHON = '"$(command -v python || command -v python3)"'
+PREFLIGHT = {"command": f"cd .. && exec {_PYTHON} -m {TRACING_PATH.name} preflight {TRACE_FILE}", "seconds": 180}
+"""The job's own Python traces the model, in a time that costs next to nothing."""
 
 INHERITED = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "TERM", "LD_LIBRARY_PATH", "CONDA_PREFIX",
@@ -46,6 +53,8 @@ def build_jobfile(
     lease: Lease,
     base_env: Mapping[str, str],
     setup: Mapping[str, Any] | None,
+    *,
+    preflight: bool = False,
 ) -> dict[str, Any]:
     """The contents of ``job.json`` for one attempt (docs/runner.md). Secrets by name only."""
     return {
@@ -57,6 +66,7 @@ def build_jobfile(
         "base_env": dict(base_env),
         "inputs": _inputs_command(lease) if spec.inputs else None,
         "setup": dict(setup) if setup else None,
+        "preflight": PREFLIGHT if preflight else None,
         "limits": {
             "runtime": spec.limits.runtime,
             "lease": _lease_seconds(attempt),

@@ -77,7 +77,7 @@ def subject(
 
 
 def requests_for_traces(spec: JobSpec, cache: Path) -> dict[str, dict[str, Any]]:
-    """What the tracer is asked on the machine, by variant, for those that ask for a preflight. Raises ModelFileError."""
+    """What the tracer is asked on the machine, by variant that wants a preflight. Raises ModelFileError."""
     models = {variant.name: spec.resolved(variant.name).model for variant in spec.variants}
     asked = [name for name, model in models.items() if model and model.preflight]
     return {name: request for name in asked if (request := _request(spec, name, cache))}

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Lease, Machine
-from backends.runner import INPUTS_PATH
+from backends.runner import INPUTS_PATH, TRACING_PATH
 from orchestrator.home import Home
 from orchestrator.lifecycle.environments import environment_name
-from orchestrator.lifecycle.jobfile import build_jobfile, input_list
+from orchestrator.lifecycle.jobfile import TRACE_FILE, build_jobfile, input_list
 from orchestrator.records.jobs import attempts_of
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Attempt, Job
@@ -38,10 +38,17 @@ def upload_all(
         machine.push(checkpoints, work, _Counter())
     outgoing = home.attempt(job.id, attempt.number) / "outgoing"
     outgoing.mkdir(parents=True, exist_ok=True)
-    jobfile = build_jobfile(spec, variant, attempt, lease, _base_env(job, lease), _setup(variant, source, lease))
+    trace = json.loads(job.options).get("traces", {}).get(variant.name)
+    jobfile = build_jobfile(
+        spec, variant, attempt, lease, _base_env(job, lease), _setup(variant, source, lease), preflight=bool(trace)
+    )
     if spec.inputs:
         (outgoing / "inputs.json").write_text(json.dumps(input_list(spec, lease), indent=1), encoding="utf-8")
         shutil.copyfile(INPUTS_PATH, outgoing / INPUTS_PATH.name)
+    if trace:
+        (outgoing / TRACE_FILE).write_text(json.dumps(trace), encoding="utf-8")
+        unbuilt = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(TRACING_PATH, outgoing / TRACING_PATH.name, ignore=unbuilt, dirs_exist_ok=True)
     (outgoing / "job.json").write_text(json.dumps(jobfile, indent=1), encoding="utf-8")
     machine.push(outgoing, attempt.key, _Counter())
     return sent.bytes

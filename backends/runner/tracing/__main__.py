@@ -1,6 +1,7 @@
-"""python -m tracing trace REQUEST.json: print what the model takes, as one JSON object.
+"""What a model takes of a GPU, by a trace of its code on fake tensors.
 
-python -m tracing preflight REQUEST.json: end with 69 if the GPU of this machine is too small for it with near certainty.
+    python -m tracing trace REQUEST.json        prints one JSON object
+    python -m tracing preflight REQUEST.json    ends with 69 if this machine's GPU is too small with near certainty
 
 The last line of the output is a sentence for the user. Exit code 1: nothing was traced, and it says why.
 """
@@ -10,14 +11,15 @@ import os
 import resource
 import subprocess
 import sys
+import warnings
 from typing import Any, Dict, List, Mapping, Optional
 
 REFUSED = 69
 """EX_UNAVAILABLE: what preflights end with that forbid the run."""
 
 SURE_SHARE = 0.95
-"""Of what is allocated in a trace, what a GPU must have at least. Real runs were measured at 0.95 to 1.16 times a trace,
-fragmentation and CUDA context included."""
+"""Of what is allocated in a trace, what a GPU must have at least. Real runs were measured at 0.95 to 1.16 times a
+trace, fragmentation and CUDA context included."""
 
 
 def main(argv: List[str]) -> int:
@@ -29,18 +31,20 @@ def main(argv: List[str]) -> int:
         request = json.load(file)
     try:
         found = trace(request)
-    except Exception as error:  # noqa: BLE001  the code of a model may raise anything: that is what is told
+    except Exception as error:
         print("%s was not traced: %s" % (request["name"], told(error)), file=sys.stderr)
         return 1
     if argv[0] == "trace":
         print(json.dumps(found))
         return 0
-    return judge(request["name"], found, vram_bytes())
+    return judge(request["name"], found, vram_bytes(), os.path.join(os.path.dirname(argv[1]), "preflight.json"))
 
 
 def trace(request: Mapping[str, Any]) -> Dict[str, Any]:
     """What ``steps.traced`` finds, within the RAM that the request allows. Raises whatever the model raises."""
     resource.setrlimit(resource.RLIMIT_DATA, (request["ram_bytes"], request["ram_bytes"]))
+    os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
+    warnings.simplefilter("ignore")
     from .steps import traced  # loads torch: after the limit, and with its absence told like any other reason
 
     return traced(request)
@@ -57,10 +61,10 @@ def told(error: Exception) -> str:
     return "%s: %s" % (type(error).__name__, " ".join(str(error).split())[:300])
 
 
-def judge(name: str, found: Mapping[str, Any], vram: Optional[int]) -> int:
-    """Say what was found of this machine's GPU; REFUSED if it cannot be enough."""
+def judge(name: str, found: Mapping[str, Any], vram: Optional[int], result: str) -> int:
+    """Say whether this machine's GPU can be enough; REFUSED if not. What is needed at least goes to ``result``."""
     least = int(found["allocated_bytes"] * SURE_SHARE)
-    with open(os.environ.get("GPUJOB_PREFLIGHT", os.devnull), "w", encoding="utf-8") as file:
+    with open(result, "w", encoding="utf-8") as file:
         json.dump({"vram_bytes": least}, file)
     traced = "%s, traced: %s allocated at its peak (%s)" % (name, gb(found["allocated_bytes"]), found["phase"])
     if vram is None:

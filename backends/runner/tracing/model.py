@@ -11,7 +11,7 @@ from torch import nn
 try:
     from transformers import masking_utils
 
-    # Under fake tensors nothing can be asked of values. "Is the batch packed?" would be taken for yes, and a mask built.
+    # Fake tensors cannot be asked for values. "Is the batch packed?" would be taken for yes, and a mask be built.
     masking_utils.find_packed_sequence_indices = lambda *_: None
 except ImportError:  # before 4.53 nothing asks
     pass
@@ -21,11 +21,11 @@ try:
 except ImportError:  # before 5
     from transformers.modeling_utils import no_init_weights
 
-_DTYPE = "dtype" if transformers.__version__ >= "5" else "torch_dtype"
+_DTYPE = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
 
 VISION = frozenset(["vit", "deit", "beit", "dinov2", "clip_vision_model", "siglip_vision_model"])
-ENCODERS = frozenset(["bert", "roberta", "distilbert", "electra", "deberta-v2", "xlm-roberta", "modernbert", "camembert",
-                      "albert", "mpnet"])  # fmt: skip
+ENCODERS = frozenset(["bert", "roberta", "distilbert", "electra", "deberta-v2", "xlm-roberta", "modernbert",
+                      "camembert", "albert", "mpnet"])  # fmt: skip
 
 
 class NotTracedError(Exception):

@@ -73,7 +73,7 @@ def config_of(shape: Shape, tokens: int) -> Any:
         wanted["num_labels"] = shape["labels"]
     else:
         wanted.update(vocab_size=shape["vocab"], pad_token_id=0, bos_token_id=1, eos_token_id=2)
-    wanted.update(FIXED.get(family, lambda _: {})(shape))
+    wanted.update(FIXED[family](shape) if family in FIXED else {})
     config = CONFIG_MAPPING[family](**wanted)
     if shape.get("tied") is not None and family not in VISION:
         config.tie_word_embeddings = shape["tied"]

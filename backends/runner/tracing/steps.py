@@ -17,9 +17,9 @@ DYNAMIC = (1.0, 0.6, 0.85, 0.5, 0.95, 0.7, 1.0, 0.8)
 """Lengths of successive batches, as shares of ``seq_len``, where each is padded to its own longest sequence."""
 
 Request = Mapping[str, Any]
-"""``model``: the model section of a spec, every default written out; ``config``: a config.json, or None; ``shape``: its
-sizes, if not; ``dropout``: whether dropout is on; ``unsupported``: why it cannot be traced, or empty; ``name``: what people
-call the model; ``ram_bytes``: what tracing may take."""
+"""``name``: what people call the model; ``model``: the section of a spec, every default written out; ``config``: a
+config.json, or None, and then ``shape`` has its sizes; ``dropout``: whether it is on; ``unsupported``: why it cannot be
+traced, or empty; ``ram_bytes``: what tracing may take."""
 
 Result = Dict[str, Any]
 
