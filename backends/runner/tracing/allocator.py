@@ -130,9 +130,9 @@ class Allocator:
 
 
 def least_reserved(events: List[Event], allocated: int, reserved: int) -> int:
-    """What the device must have for the allocator, to half a percent: when short, it gives back what it caches."""
+    """What the device must have for the allocator, to half a percent: if short, it gives back what it caches."""
     low, high = allocated, reserved
-    while high - low > allocated // 200:
+    while high - low > max(allocated // 200, SMALL_SEGMENT):
         middle = (low + high) // 2
         try:
             Allocator(middle).replay(events)

@@ -111,3 +111,10 @@ def test_a_local_job_gets_the_environment_of_its_terminal_without_surprises_or_c
         "values": {"HOME": "/home/u", "LC_ALL": "C", "PATH": "/submit/path", "PIP_CERT": "c"},
         "withheld": ["PIP_INDEX_URL"],
     }
+
+
+def test_a_preflight_is_told_only_where_the_spec_asks_for_one(spec):
+    assert build(spec, lease(), attempt())["preflight"] is None
+    told = build_jobfile(spec, spec.resolved("default"), attempt(), lease(), {}, None, preflight=True)["preflight"]
+    assert told["seconds"] == 180
+    assert told["command"].endswith("-m tracing preflight trace.json")
