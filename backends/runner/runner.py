@@ -198,7 +198,7 @@ def load_job(job_dir: str) -> Record:
             raise JobError("%s: %r must hold texts by name" % (path, name))
     defaults: Record = {
         "env": {}, "base_env": {}, "secret_names": [], "inputs": None, "setup": None, "preflight": None, "limits": {},
-        "memory": {}, "gpus": [], "grace": 10, "sample_every": 0.25,
+        "memory": {}, "gpus": [], "grace": 10, "sample_every": 0.25, "gpu_every": GPU_SECONDS,
     }  # fmt: skip
     return {**defaults, **given}
 
@@ -730,13 +730,14 @@ class Gpu(NamedTuple):
 
 
 class GpuWatch:
-    """Asks nvidia-smi every two seconds about the job's GPUs and who uses them."""
+    """Asks nvidia-smi every so many seconds about the job's GPUs and who uses them."""
 
     GPUS = "--query-gpu=index,uuid,memory.used,memory.total,utilization.gpu"
     APPS = "--query-compute-apps=pid,gpu_uuid,used_memory"
 
-    def __init__(self, indices: List[int]) -> None:
+    def __init__(self, indices: List[int], every: float) -> None:
         self._indices = indices
+        self._every = every
         self._tool = shutil.which("nvidia-smi") if indices else None
         self._probes: List[Probe] = []
         self._asked = float("-inf")
@@ -752,7 +753,7 @@ class GpuWatch:
         """Collect answers that have come, ask again when it is time. Raises what PASSING lists."""
         if self._probes:
             self._collect(now)
-        elif self._tool and now - self._asked >= GPU_SECONDS:
+        elif self._tool and now - self._asked >= self._every:
             self._asked = now
             form = "--format=csv,noheader,nounits"
             for query in (self.GPUS, self.APPS):
@@ -1084,7 +1085,7 @@ class Supervisor:
         self._logs = {name: LogFile(os.path.join(job_dir, name + ".log"), room, secrets.values()) for name in LOG_NAMES}
         self._samples = SampleFile(os.path.join(job_dir, "samples.jsonl"), job["sample_every"])
         self._meter = Meter(self._limits)
-        self._gpus = GpuWatch(job["gpus"] or [])
+        self._gpus = GpuWatch(job["gpus"] or [], job["gpu_every"])
         self._computed = False
         self._cap = Cap()
         self._oom_in_cap: Optional[int] = None

@@ -11,16 +11,20 @@ import typer
 
 from backends.units import format_size
 from orchestrator.catalog.gpus import GpuFacts, bundled_gpus
-from orchestrator.catalog.places import bundled_targets
+from orchestrator.catalog.places import Target, bundled_targets
+from orchestrator.cli.probed import probed_fits, probed_value
 from orchestrator.cli.screen import bad as wrong
 from orchestrator.cli.screen import bold, dim, good, plain, say, say_json, warned
 from orchestrator.home import Home
 from orchestrator.lifecycle.exact import run_trace
 from orchestrator.lifecycle.memory_needs import config_of, subject
+from orchestrator.lifecycle.probes import full_batch, kept_probe
+from orchestrator.lifecycle.selecting import files_to_send
 from orchestrator.planning.memory.capacity import Fit, gpu_fits, target_fit
 from orchestrator.planning.memory.estimate import MemoryEstimate, Subject, estimate_memory
 from orchestrator.planning.memory.exact import trace_request, traced_estimate
 from orchestrator.planning.memory.levers import in_words, largest_batch, largest_sequence, levers_of
+from orchestrator.planning.probe import Probed
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.model import JobSpec
 
@@ -39,11 +43,18 @@ def estimate_spec(
     name = _variant(spec, variant)
     assume_gpu = gpu is not None or not (target or _says_no_gpu(spec, name))
     found = subject(spec, name, home.hub, ask_hub=True, assume_gpu=assume_gpu)
-    if found is None:
-        raise typer.BadParameter(f"{path} has no model section; add one, such as model: {{hf: microsoft/phi-1_5}}")
-    estimate, added = _traced(found, spec, name) if exact else (estimate_memory(found), {})
-    value, fits = _estimated(found, estimate, _gpus(gpu), target, named=gpu is not None)
-    value |= added
+    probed = kept_probe(home, spec, name, files_to_send(spec, home)) if spec.probe and not exact else None
+    if probed:
+        value, fits = _probed(probed, full_batch(spec, name), _gpus(gpu), target, named=gpu is not None)
+    elif found is None:
+        raise typer.BadParameter(
+            f"{path} has no model section; add one, such as model: {{hf: microsoft/phi-1_5}}, or for your own code a probe "
+            "section, and run `gpujob probe`"
+        )
+    else:
+        estimate, added = _traced(found, spec, name) if exact else (estimate_memory(found), {})
+        value, fits = _estimated(found, estimate, _gpus(gpu), target, named=gpu is not None)
+        value |= added
     say_json(value) if as_json else say(_text(value))
     return 3 if (gpu or target) and any(fit.verdict == "no" for fit in fits) else 0
 
@@ -87,8 +98,8 @@ def _estimated(
 ) -> tuple[Found, list[Fit]]:
     fits = gpu_fits(estimate, gpus)
     if target:
-        fits = [*(fits if named else []), _at_target(estimate, target)]
-    room = _room(estimate, fits)
+        fits = [*(fits if named else []), target_fit(estimate, _target(target))]
+    room = _room(fits, "VRAM" if estimate.vram_bytes else "RAM")
     return {
         "vram": {
             "peak_bytes": estimate.vram_bytes,
@@ -107,16 +118,24 @@ def _estimated(
     }, fits
 
 
-def _at_target(estimate: MemoryEstimate, name: str) -> Fit:
+def _probed(
+    probed: Probed, batch: int, gpus: list[GpuFacts], target: str | None, *, named: bool
+) -> tuple[Found, list[Fit]]:
+    """What was probed, in the form of any estimate."""
+    fits = probed_fits(probed, batch, gpus if named or not target else (), _target(target) if target else None)
+    value = probed_value(probed, batch, _room(fits, "VRAM" if probed.vram() else "RAM"))
+    return {**value, "fits": [_fit(fit) for fit in fits]}, fits
+
+
+def _target(name: str) -> Target:
     targets = bundled_targets()
     if name not in targets:
         raise typer.BadParameter(f"no target {name!r} is known; there are {', '.join(targets)}")
-    return target_fit(estimate, targets[name])
+    return targets[name]
 
 
-def _room(estimate: MemoryEstimate, fits: list[Fit]) -> Fit | None:
+def _room(fits: list[Fit], kind: str) -> Fit | None:
     """The capacity for which the largest batch is sought: the only one, or the smallest that fits."""
-    kind = "VRAM" if estimate.vram_bytes else "RAM"
     able = [fit for fit in fits if fit.kind == kind]
     return next((fit for fit in able if fit.verdict == "fits"), able[-1] if able else None)
 
@@ -138,7 +157,8 @@ def _text(value: Found) -> str:
         title = f"VRAM  {format_size(vram['peak_bytes'])}"
         spread = f"{format_size(interval['p05'])} to {format_size(interval['p95'])}, confidence {value['confidence']}"
         lines += [bold(title) + dim(f"  at {vram['phase']}; {spread}"), *_bars(vram["terms"])]
-        lines.append(dim(f"  allocated {format_size(vram['allocated_bytes'])}, as torch counts it"))
+        if vram["allocated_bytes"]:
+            lines.append(dim(f"  allocated {format_size(vram['allocated_bytes'])}, as torch counts it"))
         lines += [_exact_line(value["exact"])] if "exact" in value else []
     ram = value["ram"]
     lines += ["", bold(f"RAM   {format_size(ram['peak_bytes'])}"), *_bars(ram["terms"])]

@@ -26,7 +26,17 @@ _BAD_INPUT_ERRORS = frozenset(
     }
 )
 _KNOWN_ERRORS = frozenset(
-    {"HomeError", "JournalError", "DiskFull", "Transient", "NoCapacity", "NotYetReady", "NotYetGone", "Lost"}
+    {
+        "ProbeFailed",
+        "HomeError",
+        "JournalError",
+        "DiskFull",
+        "Transient",
+        "NoCapacity",
+        "NotYetReady",
+        "NotYetGone",
+        "Lost",
+    }
 )
 
 

@@ -144,6 +144,22 @@ def estimate(
 
 
 @app.command()
+def probe(
+    spec: SpecArgument,
+    variant: Annotated[str | None, typer.Option(metavar="NAME", help="Which variant; the first if not named.")] = None,
+    param: ParamOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a job's own command here, twice and tiny, and say what memory its full batch takes.
+
+    Example: gpujob probe train.yaml
+    """
+    from orchestrator.cli.probing import probe_spec
+
+    raise typer.Exit(probe_spec(Home.locate(), spec, variant, overrides_from(param or ()), as_json=as_json))
+
+
+@app.command()
 def validate(spec: SpecArgument, param: ParamOption = None, as_json: JsonOption = False) -> None:
     """Check a spec and say what would be uploaded; exit code 2 if anything is wrong.
 

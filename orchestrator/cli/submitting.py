@@ -22,8 +22,11 @@ from orchestrator.lifecycle.jobfile import kept_environment
 from orchestrator.lifecycle.learning import calibrated, learned, reliability
 from orchestrator.lifecycle.memory_needs import needs_by_lever, predicted_facts, requests_for_traces
 from orchestrator.lifecycle.planning import gather_offers, knowledge_for, recordable, weights_for
+from orchestrator.lifecycle.probes import with_probes
 from orchestrator.lifecycle.registry import Backends
+from orchestrator.lifecycle.selecting import files_to_send
 from orchestrator.lifecycle.vault import Vault
+from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.ladder import make_plan
 from orchestrator.planning.outlook import Facts
 from orchestrator.planning.plan import Plan, Priority
@@ -31,7 +34,7 @@ from orchestrator.planning.whatif import what_if
 from orchestrator.records.jobs import add_job
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Job
-from orchestrator.spec.files import SelectedFile, select_files, tree_digest
+from orchestrator.spec.files import SelectedFile, snapshot, tree_digest
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.model import JobSpec, spec_digest
 
@@ -67,15 +70,18 @@ def prepare(home: Home, store: Store, wish: Wish) -> Prepared:
     spec = _limited(load_spec(wish.spec, overrides_from(wish.params)), wish.max_runtime)
     files = files_to_send(spec, home)
     digest = f"{spec_digest(spec)[:20]}-{tree_digest(spec.workdir, files)[:20]}"
-    predicted = predicted_facts(spec, home.hub)
-    return Prepared(spec, files, digest, predicted, _planned(home, store, wish, spec, digest, predicted))
+    knowledge = knowledge_for(store, spec, digest, ())
+    ran = {each.name for each in spec.variants if knowledge.successes(each.name)}
+    predicted = with_probes(home, spec, files, predicted_facts(spec, home.hub), ran)
+    return Prepared(spec, files, digest, predicted, _planned(home, store, wish, spec, digest, predicted, knowledge))
 
 
-def _planned(home: Home, store: Store, wish: Wish, spec: JobSpec, digest: str, predicted: Facts) -> Plan:
+def _planned(
+    home: Home, store: Store, wish: Wish, spec: JobSpec, digest: str, predicted: Facts, knowledge: Knowledge
+) -> Plan:
     """The plan, and what would change it."""
     config = Config(home.config)
     offers = gather_offers(Backends(home, config), wish.backends, spec)
-    knowledge = knowledge_for(store, spec, digest, ())
     taught = learned(store, predicted.needs)
     needs = calibrated(taught, spec.name, digest, predicted.needs)
     known = replace(predicted, needs=needs, reliability=reliability(store))
@@ -101,14 +107,6 @@ def _planned(home: Home, store: Store, wish: Wish, spec: JobSpec, digest: str, p
         words: replace(known, needs=calibrated(taught, spec.name, digest, other)) for words, other in changes.items()
     }
     return replace(plan, what_if=what_if(plan, again, levers))
-
-
-def files_to_send(spec: JobSpec, home: Home) -> list[SelectedFile]:
-    """What is uploaded. Never gpujob's own folder, should it lie in workdir: it holds secrets, and reading the
-    journal's file beside SQLite would break SQLite's locks on it.
-    """
-    own = home.root.resolve()
-    return [file for file in select_files(spec) if not (spec.workdir / file.path).resolve().is_relative_to(own)]
 
 
 def show_plan(prepared: Prepared, *, as_json: bool) -> int:
@@ -161,7 +159,7 @@ def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
     )
     try:
         Vault(home).keep(job_id, spec.secrets, os.environ)
-        _snapshot(spec.workdir, prepared.files, home.source(job_id))
+        snapshot(spec.workdir, prepared.files, home.source(job_id))
         add_job(store, job, f"submitted with a budget of {format_usd(wish.budget_micros)}")
     except BaseException:
         Vault(home).forget(job_id)
@@ -188,12 +186,3 @@ def _limited(spec: JobSpec, max_runtime: float | None) -> JobSpec:
 def _suffix() -> str:
     """Five characters that are easy to read aloud; the journal's primary key settles the rare collision."""
     return "".join(secrets.choice("abcdefghjkmnpqrstuvwxyz23456789") for _ in range(5))
-
-
-def _snapshot(workdir: Path, files: Sequence[SelectedFile], dest: Path) -> None:
-    """Copy what will be uploaded, so that every attempt runs the files as they were at submission."""
-    dest.mkdir(parents=True)
-    for file in files:
-        target = dest / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(workdir / file.path, target)

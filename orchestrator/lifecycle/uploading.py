@@ -40,7 +40,7 @@ def upload_all(
     outgoing.mkdir(parents=True, exist_ok=True)
     trace = json.loads(job.options).get("traces", {}).get(variant.name)
     jobfile = build_jobfile(
-        spec, variant, attempt, lease, _base_env(job, lease), _setup(variant, source, lease), preflight=bool(trace)
+        spec, variant, attempt, lease, _base_env(job, lease), setup_of(variant, source, lease), preflight=bool(trace)
     )
     if spec.inputs:
         (outgoing / "inputs.json").write_text(json.dumps(input_list(spec, lease), indent=1), encoding="utf-8")
@@ -72,7 +72,8 @@ def _base_env(job: Job, lease: Lease) -> dict[str, str]:
     return {**kept["values"], **{name: os.environ[name] for name in kept["withheld"] if name in os.environ}}
 
 
-def _setup(variant: ResolvedVariant, source: Path, lease: Lease) -> dict[str, Any] | None:
+def setup_of(variant: ResolvedVariant, source: Path, lease: Lease) -> dict[str, Any] | None:
+    """How the runner prepares the machine for files as in ``source``; None without a setup."""
     if variant.setup is None:
         return None
     python = str(lease.details.get("python", "python3"))

@@ -48,7 +48,9 @@ def test_it_has_its_time_and_no_more(job: Job) -> None:
     assert job.log() == "run\n"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"vram_bytes": -1}', '{"vram_bytes": "much"}', '{"vram_bytes": 1e99}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"vram_bytes": -1}', '{"vram_bytes": "much"}', '{"vram_bytes": 1e99}']
+)
 def test_nonsense_that_it_leaves_is_not_taken_for_a_size(job: Job, text: str) -> None:
     record = job.run("true", **preflight(f"echo '{text}' > ../preflight.json; exit 69"))
     assert (record["failed_phase"], record["preflight_vram_bytes"]) == ("preflight", None)

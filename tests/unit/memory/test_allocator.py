@@ -48,7 +48,7 @@ def test_short_of_memory_it_gives_back_what_nobody_uses() -> None:
     assert Allocator(limit=130 * MIB).replay(events) == 120 * MIB
     with pytest.raises(OutOfMemory):
         Allocator(limit=119 * MIB).replay(events)
-    assert least_reserved(events, 120 * MIB, 220 * MIB) <= 121 * MIB
+    assert least_reserved(events, 120 * MIB, 220 * MIB) <= 122 * MIB
 
 
 @st.composite
