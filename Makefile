@@ -16,7 +16,7 @@ test: venv
 
 # What needs torch: its own environment, so that everything else stays small and is tested without it.
 test-exact: exact
-	$(EXACT)/bin/pytest tests/exact
+	$(EXACT)/bin/pytest -n $(WORKERS) tests/exact
 
 exact: $(EXACT)/.installed
 

@@ -48,8 +48,8 @@ def estimate_spec(
         value, fits = _probed(probed, full_batch(spec, name), _gpus(gpu), target, named=gpu is not None)
     elif found is None:
         raise typer.BadParameter(
-            f"{path} has no model section; add one, such as model: {{hf: microsoft/phi-1_5}}, or for your own code a probe "
-            "section, and run `gpujob probe`"
+            f"{path} has no model section; add one, such as model: {{hf: microsoft/phi-1_5}}, or for your own "
+            "code a probe section, and run `gpujob probe`"
         )
     else:
         estimate, added = _traced(found, spec, name) if exact else (estimate_memory(found), {})

@@ -38,6 +38,7 @@ def run_trace(request: Mapping[str, Any], seconds: float = SECONDS, python: str 
             return f"{request['name']} was not traced: it took longer than {seconds:g} s"
     if done.returncode == 0:
         return Traced(**json.loads(done.stdout.splitlines()[-1]))
-    silence = f"{request['name']} was not traced: the tracer ended with {done.returncode}"
-    said = (done.stderr.strip().splitlines() or [silence])[-1]
+    said = (done.stderr.strip().splitlines() or [""])[-1].strip()
+    if "was not traced" not in said:  # torch has ended the process by itself
+        said = f"{request['name']} was not traced: the tracer ended with {done.returncode}" + (said and f" ({said})")
     return f"{said}. {INSTALL}" if "is not installed" in said else said

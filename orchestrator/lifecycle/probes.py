@@ -16,7 +16,7 @@ from orchestrator.spec.model import JobSpec
 
 
 def probe_digest(spec: JobSpec, variant: str, files: Sequence[SelectedFile]) -> str:
-    """What the tiny runs ran, in 40 hex digits: commands, environment, inputs, files. The full batch is no part of it."""
+    """What the tiny runs ran, in 40 hex digits: commands, environment, inputs, files; not the full batch."""
     assert spec.probe
     tiny = spec.resolved(variant, spec.probe.at(spec.probe.batches[0]))
     others = [file for file in files if spec.workdir / file.path != spec.spec_path]
@@ -63,7 +63,7 @@ def full_batch(spec: JobSpec, variant: str) -> int:
 def with_probes(
     home: Home, spec: JobSpec, files: Sequence[SelectedFile], facts: Facts, measured: Container[str]
 ) -> Facts:
-    """``facts`` with the needs of variants that were probed; those that have really run, ``measured``, say it better."""
+    """``facts`` with needs of variants that were probed; those that have really run, ``measured``, say it better."""
     probed = {each.name: kept_probe(home, spec, each.name, files) for each in spec.variants}
     needs = {
         name: probed_need(found, full_batch(spec, name), facts.needs.get(name))
@@ -77,8 +77,8 @@ def probed_need(probed: Probed, batch: int, otherwise: VariantNeed | None) -> Va
     """What was probed, at ``batch``; for a kind of memory that was not measured, what is known ``otherwise``."""
     ram, vram = probed.ram(), probed.vram()
     return VariantNeed(
-        vram=vram.need(batch) if vram else otherwise and otherwise.vram,
-        ram=ram.need(batch) if ram else otherwise and otherwise.ram,
+        vram=vram.need(batch) if vram else otherwise.vram if otherwise else None,
+        ram=ram.need(batch) if ram else otherwise.ram if otherwise else None,
         confidence="medium",
         notes=(probed.note(batch),),
     )

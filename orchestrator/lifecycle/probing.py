@@ -137,7 +137,7 @@ class Prober:
         """What the job file is built from; never recorded: a probe costs nothing and is no try of a job."""
         return Attempt(
             job_id=lease.key, number=1, key=lease.key, rank=1, backend=offer.backend, offer=offer.name, gpu=offer.gpu,
-            variant=self.variant, ram_cap_bytes=cap, micros_per_hour=0, allowed_seconds=self._settings.timeout,
+            variant=self.variant, ram_cap_bytes=cap, micros_per_hour=0, allowed_seconds=2 * self._settings.timeout,
             reserved_micros=0, started_at=stamp(self.clock.now()),
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ from orchestrator.records.reading import Reader, Row
 
 Json = dict[str, Any]
 
-_NOTES = frozenset({"waiting", "fetch", "cancel", "resumed"})
+_NOTES = frozenset({"waiting", "preflight", "fetch", "cancel", "resumed"})
 """Kinds of events that attempts and steps do not tell by themselves."""
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from pathlib import Path
 from typing import Any
 
-from orchestrator.lifecycle.exact import run_trace
 from orchestrator.lifecycle.memory_needs import tables
 from orchestrator.planning.memory.estimate import Subject
 from orchestrator.planning.memory.exact import Traced, trace_request
@@ -26,15 +26,17 @@ MODELS = {
 PRECISIONS = {"fp32": "fp32", "amp16": "amp-fp16", "ampbf16": "amp-bf16", "bf16": "bf16"}
 
 
-def subject(config: dict[str, Any] | None = None, **model: Any) -> Subject:
+def subject(config: dict[str, Any] | None = None, /, **model: Any) -> Subject:
     return subject_of(NeuralModel(**model), Files(config), tables())
 
 
-def traced(config: dict[str, Any] | None = None, **model: Any) -> Traced:
-    """The trace of a model section; it must not fail."""
-    found = run_trace(trace_request(subject(config, **model), config))
-    assert isinstance(found, Traced), found
-    return found
+def traced(config: dict[str, Any] | None = None, /, **model: Any) -> Traced:
+    """The trace of a model section, in this process, so that torch is loaded once."""
+    from backends.runner.tracing.steps import traced as trace
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what transformers and torch say of each other is not ours
+        return Traced(**trace(trace_request(subject(config, **model), config)))
 
 
 def golden_rows() -> list[dict[str, str]]:

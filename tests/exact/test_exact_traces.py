@@ -17,7 +17,7 @@ from orchestrator.planning.memory.exact import trace_request
 pytestmark = pytest.mark.needs("torch")
 
 SMALL = [row for row in golden_rows() if row["model"] == "berttiny"]
-LARGE = [row for row in golden_rows() if row["model"] in ("phi1.5", "gpt2nd")][6:10]
+LARGE = [row for row in golden_rows() if row["model"] in ("phi1.5", "gpt2nd")][7:10]
 PHASES = {"loss_bwd": "forward+loss", "opt_step": "optimizer step", "backward": "backward"}
 LLAMA = {
     "model_type": "llama", "num_hidden_layers": 4, "hidden_size": 256, "intermediate_size": 1024,

@@ -58,7 +58,7 @@ def test_nonsense_that_it_leaves_is_not_taken_for_a_size(job: Job, text: str) ->
 
 def test_it_is_stopped_like_anything_else(job: Job) -> None:
     job.write("touch began", **preflight("touch looking; exec sleep 600")).start()
-    eventually(lambda: (job.work / "looking").exists(), "a preflight under way")
+    eventually((job.work / "looking").exists, "a preflight under way")
     runner.request_stop(str(job.dir), "cancelled")
     record = job.ended()
     assert (record["stopped_by"], record["failed_phase"]) == ("request", "preflight")

@@ -1,6 +1,7 @@
 """Two steps of training, or a prompt and its continuation, on fake tensors; what they take of a GPU."""
 
 import time
+from dataclasses import replace
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Tuple
 
 import torch
@@ -33,7 +34,7 @@ def traced(request: Request) -> Result:
     config = _config(request)
     with FakeTensorMode(), Tracker() as tracker, cuda_dropout():
         tracker.enter("load")
-        network = build(class_of(config.model_type, model["head"]), config, _mode(model))
+        network = _network(class_of(config.model_type, model["head"]), config, _mode(model))
         tracker.own("adapters", _trained(network) if model["method"] != "full" else ())
         tracker.own("weights", [*network.parameters(), *network.buffers()])
         parameters = sum(each.numel() for each in network.parameters())
@@ -51,6 +52,16 @@ def traced(request: Request) -> Result:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
+
+
+def _network(model_class: str, config: Any, mode: Mode) -> Any:
+    """The model; as transformers itself does, with eager attention where its family has no other."""
+    try:
+        return build(model_class, config, mode)
+    except ValueError as error:
+        if mode.attention == "eager" or "attention implementation" not in str(error):
+            raise
+    return build(model_class, config, replace(mode, attention="eager"))
 
 
 def _config(request: Request) -> Any:

@@ -40,7 +40,8 @@ def test_a_trace_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
 
 def test_a_tracer_that_dies_is_told_by_its_last_word(tmp_path: Path) -> None:
     request = trace_request(subject(**GPT2), None)
-    assert run_trace(request, python=python(tmp_path, "echo at last >&2; exit 134")) == "at last"
+    said = run_trace(request, python=python(tmp_path, "echo std::bad_alloc >&2; kill -6 $$"))
+    assert said == "gpt2 was not traced: the tracer ended with -6 (std::bad_alloc)"
     assert run_trace(request, python=python(tmp_path, "kill -9 $$")) == "gpt2 was not traced: the tracer ended with -9"
 
 
