@@ -42,8 +42,8 @@ def main() -> None:
         f"{len(rows)} rows of tests/data/traced_peaks.csv, by allocated bytes: median {statistics.median(errors):.3%}, "
         f"worst {max(errors):.3%}. A trace took {seconds:.1f} s at the median, beside 3 s to load torch.\n"
     )
-    header = ("model", "precision", "checkpointing", "batch x seq", "attention", "golden GB", "traced GB", "reserved GB",
-              "needed GB", "seconds", "error")  # fmt: skip
+    header = ("model", "precision", "checkpointing", "batch x seq", "attention", "golden GB", "traced GB",
+              "reserved GB", "needed GB", "seconds", "error")  # fmt: skip
     table(header, [[*row[:-2], f"{row[-2]:.1f}", f"{row[-1]:+.3%}"] for row in rows])
     print("\n## Reserved memory that was measured\n")
     table(

@@ -13,9 +13,11 @@ from backends.units import format_size
 from orchestrator.cli.probed import interval
 from orchestrator.cli.screen import bold, complain, dim, good, say, say_json
 from orchestrator.clock import SystemClock
+from orchestrator.config import Config
 from orchestrator.home import Home
 from orchestrator.lifecycle.probes import full_batch, keep_probe
 from orchestrator.lifecycle.probing import Prober
+from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.selecting import files_to_send
 from orchestrator.planning.probe import Line, Probed
 from orchestrator.spec.load import load_spec
@@ -29,7 +31,8 @@ def probe_spec(home: Home, path: Path, variant: str | None, params: Mapping[str,
     except KeyError as error:
         raise typer.BadParameter(str(error.args[0])) from None
     files = files_to_send(spec, home.ensure())
-    probed = Prober(home, SystemClock(), spec, files, name, complain).probe()
+    local = Backends(home, Config(home.config)).get("local")
+    probed = Prober(home, local, SystemClock(), spec, files, name, complain).probe()
     keep_probe(home, probed)
     value = probe_json(probed, full_batch(spec, name))
     say_json(value) if as_json else say(probe_text(value))

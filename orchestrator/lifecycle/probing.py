@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Lease, LeaseRequest, Machine, Offer, RunStatus
-from backends.local import LocalBackend, open_backend
 from backends.runner import INPUTS_PATH
 from orchestrator.clock import Clock, stamp
 from orchestrator.home import Home
@@ -21,6 +20,7 @@ from orchestrator.lifecycle.following import copy_logs
 from orchestrator.lifecycle.jobfile import build_jobfile, input_list, kept_environment
 from orchestrator.lifecycle.logs import log_tail
 from orchestrator.lifecycle.outcome import ExitFacts, Outcome, classify
+from orchestrator.lifecycle.patience import PatientBackend
 from orchestrator.lifecycle.probes import probe_digest
 from orchestrator.lifecycle.uploading import setup_of
 from orchestrator.lifecycle.vault import Vault
@@ -42,9 +42,10 @@ class ProbeFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Prober:
-    """Probes one variant of a spec with these files; ``tell`` is told what is going on."""
+    """Probes one variant of a spec with these files on ``backend``, this machine; ``tell`` hears what is going on."""
 
     home: Home
+    backend: PatientBackend
     clock: Clock
     spec: JobSpec
     files: Sequence[SelectedFile]
@@ -54,9 +55,8 @@ class Prober:
     def probe(self) -> Probed:
         """Both runs. Raises ProbeFailed, BackendError, MissingSecret; nothing is left behind."""
         settings = self._settings
-        backend = open_backend(self.home.local, {})
-        offer = self._offer(backend)
-        runs = [self._measured(backend, offer, batch) for batch in settings.batches]
+        offer = self._offer()
+        runs = [self._measured(offer, batch) for batch in settings.batches]
         return Probed(
             self.spec.name, self.variant, probe_digest(self.spec, self.variant, self.files), settings.batch_param,
             (runs[0], runs[1]), offer.gpu, stamp(self.clock.now()),
@@ -71,11 +71,11 @@ class Prober:
             )
         return self.spec.probe
 
-    def _offer(self, backend: LocalBackend) -> Offer:
+    def _offer(self) -> Offer:
         """This machine, with as many GPUs as the variant needs. Raises ProbeFailed."""
         need = self.spec.resolved(self.variant).need
         wanted = need.gpu.count if need.gpu else 0
-        for offer in backend.offers(need):
+        for offer in self.backend.offers(need):
             if offer.gpu_count == wanted and (not need.gpu or not need.gpu.names or offer.gpu in need.gpu.names):
                 return offer
         kinds = f"{wanted} x {' or '.join(need.gpu.names) if need.gpu and need.gpu.names else 'a GPU'}"
@@ -84,7 +84,7 @@ class Prober:
             "something else. Probe a variant with gpu: none (--variant), or probe where the GPU is"
         )
 
-    def _measured(self, backend: LocalBackend, offer: Offer, batch: int) -> Run:
+    def _measured(self, offer: Offer, batch: int) -> Run:
         param = self._settings.batch_param
         self.tell(f"running {self.variant} with {param} {batch} on this machine, at most "
                   f"{self._settings.timeout:g} s ...")  # fmt: skip
@@ -92,13 +92,14 @@ class Prober:
         vault = Vault(self.home)
         vault.keep(key, self.spec.secrets, os.environ)
         cap = min(each for each in (self._variant(batch).ram_cap_bytes, self._settings.memory, offer.ram_bytes) if each)
-        lease = backend.create(LeaseRequest(key, offer, cap))
+        lease = self.backend.create(LeaseRequest(key, offer, cap))
         try:
-            return self._run(backend.connect(lease), lease, offer, batch, cap)
+            return self._run(self.backend.connect(lease), lease, offer, batch, cap)
         finally:
             vault.forget(key)
-            backend.delete(lease)
-            backend.settled(lease)
+            self.backend.delete(lease)
+            if metered := self.backend.metered:
+                metered.settled(lease)
 
     def _run(self, machine: Machine, lease: Lease, offer: Offer, batch: int, cap: int) -> Run:
         with tempfile.TemporaryDirectory() as folder:

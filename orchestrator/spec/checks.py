@@ -107,10 +107,13 @@ def _undeclared_params(data: Mapping[str, Any]) -> Iterator[Finding]:
 def _batch_param(data: Mapping[str, Any]) -> Iterator[Finding]:
     """The parameter that a probe varies must be one, and a number."""
     name, params = _mapping(data, "probe").get("batch_param"), _mapping(data, "params")
-    value = params.get(name) if isinstance(name, str) else 1
-    if isinstance(value, bool) or not isinstance(value, int):
+    if not isinstance(name, str):
+        return
+    own = (_mapping(variant, "params") for variant in _items(data, "variants"))
+    values = [params.get(name), *(each[name] for each in own if name in each)]
+    if any(isinstance(value, bool) or not isinstance(value, int) for value in values):
         message = f"probe.batch_param: '{name}' is not among params with a whole number, the full batch"
-        yield Finding(("probe", "batch_param"), message, did_you_mean(str(name), set(params)))
+        yield Finding(("probe", "batch_param"), message, did_you_mean(name, set(params) - {name}))
 
 
 def _params_without_value(data: Mapping[str, Any]) -> Iterator[Finding]:

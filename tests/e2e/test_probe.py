@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
-from e2e_kit import Gpujob
+from e2e_kit import Gpujob, eventually
+
+from backends.runner import runner
 
 TRAIN = """\
 import sys, time
@@ -107,3 +110,17 @@ def test_a_gpu_that_is_not_here(user: Gpujob, tmp_path: Path) -> None:
     text = (user.cwd / path).read_text().replace("gpu: none", "gpu: H100")
     (user.cwd / path).write_text(text)
     assert "needs 1 x H100, which this machine has not" in user.refused("probe", path, code=1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_probe_that_is_ended_leaves_nothing_that_is_not_found_again(user: Gpujob, number: int) -> None:
+    path = spec(user, probe="probe: {batch_param: batch}")
+    probing = user.start("probe", path)
+    key = eventually(lambda: next((each.name for each in user.home.glob("local/probe-*")), ""), "a tiny run")
+    eventually(lambda: runner.carriers(key), "its processes")
+    probing.send_signal(number)
+    probing.communicate(timeout=60)
+    user.run("reap", "--yes")
+    eventually(lambda: not runner.carriers(key), "the end of its processes")
+    assert list(user.home.glob("local/probe-*")) == []
+    assert user.json("reap") == []

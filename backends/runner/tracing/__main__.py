@@ -43,7 +43,7 @@ def main(argv: List[str]) -> int:
 def trace(request: Mapping[str, Any]) -> Dict[str, Any]:
     """What ``steps.traced`` finds, within the RAM that the request allows. Raises whatever the model raises."""
     resource.setrlimit(resource.RLIMIT_DATA, (request["ram_bytes"], request["ram_bytes"]))
-    os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", HF_HUB_OFFLINE="1")
     warnings.simplefilter("ignore")
     from .steps import traced  # loads torch: after the limit, and with its absence told like any other reason
 
