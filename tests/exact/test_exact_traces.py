@@ -98,7 +98,7 @@ def test_code_that_a_config_names_is_neither_run_nor_fetched() -> None:
 def test_a_model_type_that_transformers_does_not_know() -> None:
     config = {**LLAMA, "model_type": "never-seen"}
     said = run_trace(trace_request(subject(config, config="c"), config))
-    assert said == "the model was not traced: this version of transformers knows no model type 'never-seen'"
+    assert said == "never-seen was not traced: this version of transformers knows no model type 'never-seen'"
 
 
 def test_the_ram_that_it_may_take_is_bounded() -> None:
