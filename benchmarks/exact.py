@@ -50,6 +50,10 @@ def main() -> None:
         ("PEFT, Llama-3.2-3B, 4 x 768, L40S", "measured GB", "traced, all 768", "traced, dynamic", "formulas, dynamic"),
         [measured(*each) for each in MEASURED],
     )
+    print(
+        "\nReserved memory with changing lengths is what the allocator would hoard on a GPU with memory to spare; this one "
+        "has 48 GB,\nand what must be there is less (`needed_bytes`). The true order of lengths is not known."
+    )
 
 
 def golden(row: dict[str, str]) -> list[Any]:
