@@ -6,7 +6,7 @@ WORKERS ?= 2
 
 EXACT := .venv-exact
 
-.PHONY: demo test test-exact exact venv check fmt clean
+.PHONY: demo test test-exact exact reliability venv check fmt clean
 
 demo: venv
 	$(BIN)/gpujob submit jobs/quickstart/quickstart.yaml --budget 3
@@ -19,6 +19,10 @@ test-exact: exact
 	$(EXACT)/bin/pytest -n $(WORKERS) tests/exact
 
 exact: $(EXACT)/.installed
+
+# The tests that rent pods, with the worker killed at every point there is; the table goes into docs/reliability.md.
+reliability: venv
+	$(BIN)/python tools/reliability.py --workers $(WORKERS)
 
 venv: $(VENV)/.installed
 

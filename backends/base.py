@@ -41,23 +41,28 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """How an offer is charged beside its hourly rate. Money in micro-dollars, times in seconds.
+    """How an offer is charged beside its hourly rate (``backends/billing.py`` counts). Micro-dollars and seconds.
 
-    Time is rounded up to ``increment_seconds``, and at least ``minimum_seconds`` are charged. ``free_seconds`` of a
-    quota come first; ``quota_ends`` says that nothing can be bought beyond it. ``subscription_micros`` is paid once,
-    unless ``subscribed``, and shared by ``uses`` jobs. ``interruptions_per_hour`` is the provider's taking back of a
-    spot machine. ``wait_seconds`` pass before it starts, unpaid: a queue, or a person who has to press a button.
+    Time is rounded up to ``increment_seconds``, and at least ``minimum_seconds`` are charged. Disk is charged while the
+    machine is held, for ``least_disk_bytes`` at least, and at a price of its own while it is stopped but not given
+    back. ``free_seconds`` of a quota come first, disk included; ``quota_ends`` says that nothing can be bought beyond
+    it. ``subscription_micros`` is paid once, unless ``subscribed``, and shared by ``uses`` jobs. A ``spot`` machine is
+    taken back by its provider ``interruptions_per_hour`` times on average. ``wait_seconds`` pass before it starts,
+    unpaid: a queue, or a person who has to press a button.
     """
 
     increment_seconds: int = 1
     minimum_seconds: int = 0
     disk_micros_per_gb_month: int = 0
+    stopped_disk_micros_per_gb_month: int = 0
+    least_disk_bytes: int = 0
     egress_micros_per_gb: int = 0
     free_seconds: int = 0
     quota_ends: bool = False
     subscription_micros: int = 0
     subscribed: bool = False
     uses: int = 1
+    spot: bool = False
     interruptions_per_hour: float = 0.0
     wait_seconds: float = 0.0
 
@@ -71,7 +76,9 @@ class Offer:
     """Something that could be rented now, at a price, with a capacity.
 
     ``name`` is unique within its backend and the same in every listing. ``shared`` says that a lease takes a
-    slice as large as the job asks for (this machine's RAM) instead of the whole machine.
+    slice as large as the job asks for (this machine's RAM) instead of the whole machine. ``missing`` is what has to be
+    set up before it can be rented at all, with the command that does it; such an offer is listed, never tried.
+    ``caveat`` is told with every plan that goes there.
     """
 
     backend: str
@@ -88,6 +95,8 @@ class Offer:
     source: str = ""
     as_of: str = ""
     billing: Billing = BY_THE_SECOND
+    missing: str = ""
+    caveat: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +126,8 @@ class Lease:
     Details that others read, all of them optional: ``own_machine`` (this very machine, costs only while it works),
     ``jobs``, ``environments`` and ``input_cache`` (folders there), ``python`` (its interpreter), ``gpus`` (indexes),
     ``lease_began`` (its monotonic clock when it began), ``place`` (data centre or zone), ``stop`` (shell commands that
-    end the machine from inside, tried in order by the runner), ``stop_pid1`` (ending process 1 ends it as well).
+    end the machine from inside, tried in order by the runner), ``stop_pid1`` (``NAME=value``: ending the process 1
+    whose environment holds it ends the machine as well), ``micros_per_hour`` (what is really taken, where it is known).
     """
 
     key: str
@@ -169,7 +179,11 @@ class BackendError(Exception):
 
 
 class Transient(BackendError):
-    """Passing trouble: the same call may succeed later."""
+    """Passing trouble: the same call may succeed later. ``retry_after`` are the seconds the provider asks to wait."""
+
+    def __init__(self, message: str, *, advice: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, advice=advice)
+        self.retry_after = retry_after
 
 
 class NoCapacity(BackendError):
@@ -198,6 +212,27 @@ class NotYetGone(BackendError):
 
 class Lost(BackendError):
     """Nobody knows whether the call took effect: look with ``find``."""
+
+
+class Fate(StrEnum):
+    """What became of a leased machine, as its provider tells it."""
+
+    ALIVE = "alive"
+    """Rented and not over; whether it can be reached is another question."""
+    ENDED = "ended"
+    """It ended by itself or was ended from inside; its files may be gone. It still has to be deleted."""
+    PREEMPTED = "preempted"
+    """The provider took a spot machine back. It still has to be deleted."""
+    GONE = "gone"
+    """The provider does not have it any more."""
+
+
+class Gone(BackendError):
+    """The machine is over and nothing will reach it again; ``fate`` says how that came. It still has to be deleted."""
+
+    def __init__(self, message: str, fate: Fate, *, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.fate = fate
 
 
 class Machine(Protocol):
@@ -243,7 +278,7 @@ class Backend(Protocol):
         """Give the machine back. Absent is success; NotYetGone means call again."""
 
     def connect(self, lease: Lease) -> Machine:
-        """Reach the machine; NotYetReady means call again until the start deadline."""
+        """Reach the machine; NotYetReady means call again until the start deadline, Gone that it is over."""
 
     def setup_state(self) -> SetupState:
         """Whether this backend can be used from here, what is missing and how to mend it."""
@@ -276,3 +311,33 @@ class Billed(Protocol):
 
     def billed_micros(self, lease: Lease) -> int | None:
         """What the provider's own account shows for the lease, in micro-dollars; None while it shows nothing yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A key that a backend needs: its name (also that of an environment variable), what it is, where it is made, and
+    the least that it must be allowed to do.
+    """
+
+    name: str
+    title: str
+    made_at: str
+    rights: str
+
+
+@runtime_checkable
+class Keyed(Protocol):
+    """Optional power: the backend is set up by one key, which `gpujob backends setup` asks for."""
+
+    credential: Credential
+
+    def try_key(self, key: str) -> list[str]:
+        """What the provider says of the account behind ``key``, in lines, by free calls. Raises AuthError."""
+
+
+@runtime_checkable
+class Fated(Protocol):
+    """Optional power: the provider says what became of a machine that no longer answers."""
+
+    def fate(self, lease: Lease) -> Fate:
+        """What the provider says of the lease now. Raises Transient where it cannot be asked."""

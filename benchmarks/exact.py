@@ -51,8 +51,8 @@ def main() -> None:
         [measured(*each) for each in MEASURED],
     )
     print(
-        "\nReserved memory with changing lengths is what the allocator would hoard on a GPU with memory to spare; this one "
-        "has 48 GB,\nand what must be there is less (`needed_bytes`). The true order of lengths is not known."
+        "\nReserved memory with changing lengths is what the allocator would hoard on a GPU with memory to spare; this "
+        "one has 48 GB,\nand what must be there is less (`needed_bytes`). The true order of lengths is not known."
     )
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from kit import GPUJOB, environment, machine, table, write_spec
 
-from orchestrator.cli.submitting import Wish, prepare, record
+from orchestrator.cli.recording import record
+from orchestrator.cli.submitting import Wish, prepare
 from orchestrator.home import Home
 from orchestrator.planning.plan import Priority
 from orchestrator.records.reading import Reader
@@ -44,7 +45,7 @@ def queue_jobs(home: Home, spec: Path, count: int) -> float:
     """Record ``count`` jobs; seconds per job."""
     store = Store(home.ensure().journal)
     wish = Wish(spec, 1_000_000, Priority.BALANCED)
-    prepared = prepare(home, store, wish)
+    prepared = prepare(home, Reader(home.journal), wish)
     began = time.perf_counter()
     for _ in range(count):
         record(home, store, wish, prepared)

@@ -7,8 +7,9 @@
     runner.py sweep JOB_DIR              kill what is left of the run, remove its control group
 
 ``start`` leaves a *supervisor* behind: one process, one thread, one loop. It starts the commands, copies
-their output, takes samples, keeps the limits and writes the exit record. ``docs/runner.md`` describes every
-file it writes. It needs Python 3.8 and nothing else, and must not import anything of ours.
+their output, takes samples, keeps the limits and writes the exit record. On a rented machine it leaves a *watchdog*
+behind as well, which ends the machine itself when its time is over or nobody needs it. ``docs/runner.md`` describes
+every file they write. It needs Python 3.8 and nothing else, and must not import anything of ours.
 
 Durations are in seconds, sizes in bytes. Limits use the monotonic clock, which stands still while a computer
 sleeps; only ``lease_ends_utc`` is bound to the wall clock.
@@ -57,13 +58,30 @@ RECORD_RETRY_SECONDS = 300.0
 READ_BYTES = 1 << 16
 SWEEP_SECONDS = 20.0
 SWEEP_PATIENCE_SECONDS = 2.0
+WATCHDOG_SECONDS = 0.5
+"""How often the watchdog looks."""
+SILENT_SECONDS = 60.0
+"""A supervisor whose heartbeat stands still for so long is asked no more: the watchdog looks at the job itself."""
+USUAL_IDLE_SECONDS = 900.0
+"""What counts as idle under a silent supervisor where the job has no idle limit."""
+USUAL_LINGER_SECONDS = 1800.0
+STOP_TIMEOUT_SECONDS = 60.0
+AFTER_STOP_SECONDS = 20.0
+"""How long a command that ends the machine is given to take effect, before the next means is tried."""
+LONGEST_STOP_PAUSE = 60.0
 OOM_SCORE = 500
+OOM_SHIELD = -1000
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 COMPLETE = ".gpujob-complete"
+FETCHED = "fetched"
+"""The reason of a stop request that says: everything is at home, nobody needs this machine any more."""
 RESERVE = "reserve"
 METRICS = "metrics.json"
 STARTED = "started\n"
+SESSION_NAMES = ("_", "OLDPWD", "PWD", "SHLVL", "TERM")
+CREDENTIAL = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)(_ID)?$", re.IGNORECASE)
+"""Names of environment variables that hold credentials."""
 PHASES = ("starting", "setup", "running", "ended")
 LOG_NAMES = ("setup", "preflight", "stdout", "stderr")
 PREFLIGHT_REFUSES = 69
@@ -157,10 +175,10 @@ def read_status(job_dir: str) -> Record:
     return {"phase": phase if phase in (*PHASES, "lost", "absent") else "starting", "record": record}
 
 
-def lock_is_held(job_dir: str) -> bool:
+def lock_is_held(job_dir: str, name: str = "lock") -> bool:
     """Whether a supervisor lives. Looking takes a shared lock for an instant; ``take_lock`` waits that out."""
     try:
-        descriptor = os.open(os.path.join(job_dir, "lock"), os.O_RDONLY)
+        descriptor = os.open(os.path.join(job_dir, name), os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -193,14 +211,31 @@ def load_job(job_dir: str) -> Record:
     for name in ("key", "run"):
         if not isinstance(given.get(name), str) or not given[name]:
             raise JobError("%s has no %r: it must be a text" % (path, name))
+    if given.get("base_env", {}) is None:
+        given["base_env"] = own_environment()
     for name in ("env", "base_env"):
         if not is_text_table(given.get(name, {})):
             raise JobError("%s: %r must hold texts by name" % (path, name))
+    if not is_machine(given.get("machine")):
+        raise JobError("%s: 'machine' must be an object whose 'stop' is a list of commands" % path)
     defaults: Record = {
         "env": {}, "base_env": {}, "secret_names": [], "inputs": None, "setup": None, "preflight": None, "limits": {},
-        "memory": {}, "gpus": [], "grace": 10, "sample_every": 0.25, "gpu_every": GPU_SECONDS,
+        "memory": {}, "gpus": [], "grace": 10, "sample_every": 0.25, "gpu_every": GPU_SECONDS, "machine": None,
     }  # fmt: skip
     return {**defaults, **given}
+
+
+def is_machine(value: object) -> bool:
+    """Whether it says how to end this machine, or that it is not to be ended."""
+    stop = value.get("stop", []) if isinstance(value, dict) else None
+    return value is None or (isinstance(stop, list) and all(isinstance(each, str) for each in stop))
+
+
+def own_environment() -> Dict[str, str]:
+    """The environment that the runner was started in: without what only that session means, and without credentials,
+    which a job gets as secrets or not at all."""
+    kept = {name: value for name, value in os.environ.items() if name not in SESSION_NAMES}
+    return {name: value for name, value in kept.items() if not name.startswith("SSH_") and not CREDENTIAL.search(name)}
 
 
 def is_text_table(value: object) -> bool:
@@ -1064,9 +1099,13 @@ def enter_job(libc: Any, supervisor: int, cgroup: Optional[Cgroup]) -> None:
 
 def prefer_as_oom_victim() -> None:
     """Have the kernel take this process and what it starts before others. Raises OSError."""
-    score = int(read_text("/proc/self/oom_score_adj") or 0)
+    write_oom_score(max(int(read_text("/proc/self/oom_score_adj") or 0), OOM_SCORE))
+
+
+def write_oom_score(score: int) -> None:
+    """Tell the kernel how soon it may take this process when memory runs out. Raises OSError."""
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write(str(max(score, OOM_SCORE)))
+        file.write(str(score))
 
 
 class Supervisor:
@@ -1571,24 +1610,40 @@ def say(text: str) -> None:
 
 
 def start(job_dir: str) -> int:
-    """Leave a supervisor behind; returns when it holds lock and claim, or has said why not."""
+    """Leave a supervisor behind; returns when it holds lock and claim, or has said why not.
+
+    Where the machine is to be ended from inside, the watchdog comes first: no run is started without it.
+    """
     secrets = b"" if sys.stdin.isatty() else sys.stdin.buffer.read()
+    if read_record(os.path.join(job_dir, "job.json")).get("machine"):
+        code, answer = leave_behind("watch", job_dir, b"")
+        if code:
+            sys.stdout.write("the watchdog does not start: %s" % answer)
+            return code
+    code, answer = leave_behind("supervise", job_dir, secrets)
+    sys.stdout.write(answer)
+    return code
+
+
+def leave_behind(verb: str, job_dir: str, given: bytes) -> Tuple[int, str]:
+    """Start this program detached, to do ``verb``: 0 once it says that it is under way, and what it said."""
     with open(os.path.join(job_dir, "runner.log"), "ab") as log:
-        supervisor = subprocess.Popen(
-            [sys.executable, "-I", "-S", os.path.abspath(__file__), "supervise", job_dir],
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", os.path.abspath(__file__), verb, job_dir],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             cwd="/",
             start_new_session=True,
         )
-    assert supervisor.stdin
-    assert supervisor.stdout
-    with contextlib.suppress(BrokenPipeError), supervisor.stdin as pipe:
-        pipe.write(secrets)
-    answer = supervisor.stdout.read().decode("utf-8", "replace")
-    sys.stdout.write(answer or "the runner died at its start: see runner.log in %s\n" % job_dir)
-    return 0 if answer == STARTED else supervisor.wait() if answer else 1
+    assert process.stdin
+    assert process.stdout
+    with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+        pipe.write(given)
+    answer = process.stdout.read().decode("utf-8", "replace")
+    if answer == STARTED:
+        return 0, answer
+    return (process.wait(), answer) if answer else (1, "the runner died at its start: see runner.log in %s\n" % job_dir)
 
 
 def supervise(job_dir: str) -> int:
@@ -1674,6 +1729,174 @@ def answer_and_detach() -> None:
     os.close(nothing)
 
 
+# --- the watchdog of a rented machine -----------------------------------------------------------------------
+
+
+class Watchdog:
+    """Ends this machine when its time is over or nobody needs it, whoever else is dead, asleep or out of reach.
+
+    What it must know is in ``watchdog.json``, so that one that is started again counts on from there.
+    """
+
+    def __init__(self, job_dir: str, job: Record) -> None:
+        self._dir = job_dir
+        self._key = job["key"]
+        self._machine: Record = job["machine"]
+        self._idle = job["limits"].get("idle") or USUAL_IDLE_SECONDS
+        before = read_record(os.path.join(job_dir, "watchdog.json"))
+        if before.get("boot_id") != boot_id():
+            before = {}
+        self._state: Record = {
+            "began": lasting_clock(), "waiting_since": None, "ending": None, "tries": 0,
+            **before, "pid": os.getpid(), "boot_id": boot_id(),
+        }  # fmt: skip
+        self._heartbeat: object = None
+        self._heard = self._busy = self._looked = lasting_clock()
+        self._cpu = 0.0
+        self._save()
+
+    def run(self) -> None:
+        """Look, and end the machine when it is time; again and again, for as long as it is still there."""
+        while True:
+            reason = self._why_end()
+            if reason:
+                self._end_machine(reason)
+            time.sleep(WATCHDOG_SECONDS)
+
+    def _why_end(self) -> Optional[str]:
+        now = lasting_clock()
+        lease, ends = self._machine.get("lease"), self._machine.get("ends_utc")
+        if lease is not None and now - self._state["began"] >= lease:
+            return "the %g s that it is paid for are over" % lease
+        if ends is not None and time.time() >= ends:
+            return "it is paid for until %s" % time.strftime("%F %T UTC", time.gmtime(ends))
+        return self._not_needed(now)
+
+    def _not_needed(self, now: float) -> Optional[str]:
+        """Nobody needs a machine on which nothing runs, once its results are fetched or have waited long enough."""
+        found = read_status(self._dir)
+        working = found["phase"] in ("starting", "setup", "running") and not self._is_stuck(found["record"], now)
+        if working != (self._state["waiting_since"] is None):
+            self._state["waiting_since"] = None if working else now
+            self._save()
+        if working:
+            return None
+        if read_record(os.path.join(self._dir, "stop.request")).get("reason") == FETCHED:
+            return "everything on it has been fetched"
+        linger = self._machine.get("linger")
+        linger = USUAL_LINGER_SECONDS if linger is None else linger
+        if now - self._state["waiting_since"] < linger:
+            return None
+        return "nothing runs here (%s), and nobody came for what is left within %g s" % (found["phase"], linger)
+
+    def _is_stuck(self, record: Record, now: float) -> bool:
+        """Whether the supervisor is silent and the job does nothing, for as long as counts as idle."""
+        if record.get("heartbeat") != self._heartbeat:
+            self._heartbeat, self._heard, self._busy = record.get("heartbeat"), now, now
+        if now - self._heard < SILENT_SECONDS:
+            return False
+        if now - self._looked >= CPU_WINDOW_SECONDS:
+            cpu = sum(process.cpu for process in processes(carriers(self._key)).values())
+            if 100 * (cpu - self._cpu) / (now - self._looked) >= IDLE_PERCENT:
+                self._busy = now
+            self._looked, self._cpu = now, cpu
+        return now - self._busy >= self._idle
+
+    def _end_machine(self, reason: str) -> None:
+        """Every means there is, in order; the pause before the next round grows."""
+        self._state.update(ending=reason, tries=self._state["tries"] + 1)
+        self._save()
+        say("watchdog: ending this machine: %s" % reason)
+        for number, command in enumerate(self._machine.get("stop", []), start=1):
+            code = self._stop_by(command)
+            say("watchdog: stop command %d: %s" % (number, code))
+            if code == "exit code 0":
+                time.sleep(AFTER_STOP_SECONDS)
+        mark = self._machine.get("stop_pid1")
+        if mark:
+            say("watchdog: %s" % end_process_1(mark))
+        time.sleep(min(LONGEST_STOP_PAUSE, 2.0 ** self._state["tries"]))
+
+    def _stop_by(self, command: str) -> str:
+        """How the command ended, in words; what it prints is not shown, it may hold a key."""
+        try:
+            code = subprocess.run(
+                ["/bin/sh", "-c", command], cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, timeout=STOP_TIMEOUT_SECONDS, check=False,
+            ).returncode  # fmt: skip
+        except PASSING as error:
+            return type(error).__name__
+        return "exit code %d" % code
+
+    def _save(self) -> None:
+        """A full disk, or a job directory that is gone, must not keep the machine alive."""
+        with contextlib.suppress(*PASSING):
+            write_atomically(os.path.join(self._dir, "watchdog.json"), json.dumps(self._state), durable=False)
+
+
+def lasting_clock() -> float:
+    """Seconds that nobody can set, and that go on while the machine is suspended, where the system can tell."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+def end_process_1(mark: str) -> str:
+    """End the container by ending its first process; what was done, in words.
+
+    Only where the environment of process 1 holds ``mark`` (``NAME=value``), which says that it is the container that
+    was rented: anywhere else this would end a machine that is not ours to end. Its children go first, since the kernel
+    lets nobody inside kill a process 1 that does not listen; it then ends because what it waited for is gone.
+    """
+    try:
+        with open("/proc/1/environ", "rb") as file:
+            known = mark.encode() in file.read().split(b"\0")
+    except OSError as error:
+        return "process 1 cannot be looked at: %s" % error
+    if not known:
+        return "process 1 is left alone: its environment does not say that it is the machine that was rented"
+    send([1], signal.SIGTERM)
+    time.sleep(2.0)
+    with contextlib.suppress(OSError):
+        os.kill(-1, signal.SIGKILL)  # all but process 1 and this one
+    time.sleep(2.0)
+    send([1], signal.SIGKILL)
+    return "everything but process 1 has been killed"
+
+
+def watch(job_dir: str) -> int:
+    """Body of the watchdog that ``start`` leaves behind; where there is one already, that one goes on."""
+    lock = os.open(os.path.join(job_dir, "watchdog.lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    if not take_soon(lock):
+        sys.stdout.write(STARTED)
+        return 0
+    job = load_job(job_dir)
+    if not job["machine"]:
+        raise JobError("%s does not say how to end this machine" % job_dir)
+    with contextlib.suppress(OSError):  # only root may: elsewhere the job's own readiness to be killed must do
+        write_oom_score(OOM_SHIELD)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # not SIG_IGN, which the commands that end the machine would inherit
+    watchdog = Watchdog(job_dir, job)
+    answer_and_detach()
+    watchdog.run()
+    return 0
+
+
+def take_soon(lock: int) -> bool:
+    """Take the lock unless another watchdog holds it: who only looks lets go of it at once."""
+    for _ in range(100):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def watchdog_of(job_dir: str) -> List[int]:
+    """The watchdog's pid while it lives."""
+    pid = read_record(os.path.join(job_dir, "watchdog.json")).get("pid")
+    return [pid] if isinstance(pid, int) and lock_is_held(job_dir, "watchdog.lock") else []
+
+
 # --- sweeping -----------------------------------------------------------------------------------------------
 
 
@@ -1683,6 +1906,7 @@ def sweep(job_dir: str, key: str) -> List[int]:
     A living supervisor is given a moment to write its record. Returns the processes that do not die.
     """
     groups = cgroups_left(job_dir, key)
+    send(watchdog_of(job_dir), signal.SIGKILL)
     if lock_is_held(job_dir):
         request_stop(job_dir, "swept")
     patience, give_up = (time.monotonic() + wait for wait in (SWEEP_PATIENCE_SECONDS, SWEEP_SECONDS))
@@ -1726,6 +1950,7 @@ def main(argv: List[str]) -> int:
     commands: Dict[str, Callable[[str], int]] = {
         "start": start,
         "supervise": supervise,
+        "watch": watch,
         "status": print_status,
         "sweep": sweep_and_say,
         "stop": lambda job_dir: stop(job_dir, argv[3] if argv[2:3] == ["--reason"] and len(argv) == 4 else ""),

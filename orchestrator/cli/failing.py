@@ -36,6 +36,7 @@ _KNOWN_ERRORS = frozenset(
         "NotYetReady",
         "NotYetGone",
         "Lost",
+        "Gone",
     }
 )
 

@@ -27,6 +27,7 @@ from orchestrator.cli.screen import (
 )
 from orchestrator.cli.showing import new_evidence, short_end
 from orchestrator.cli.tails import last_lines
+from orchestrator.cli.transfers import transfer_text
 from orchestrator.cli.waker import Waker
 from orchestrator.home import Home
 from orchestrator.records.reading import Reader, Row
@@ -59,7 +60,7 @@ class Follower:
                 self._line.clear()
                 self._show_end()
                 return EXIT_CODES[state]
-            self._show_memory()
+            self._show_reading()
             if words := waker.look():
                 self._line.clear()
                 say(words)
@@ -128,11 +129,16 @@ class Follower:
         text = f"   setup {format_duration(setup)}," if setup and setup >= 1 else "  "
         return f"{text} peak RAM {format_size(peak)}" + (f" of {format_size(cap)}  {bar(peak / cap)}" if cap else "")
 
-    def _show_memory(self) -> None:
+    def _show_reading(self) -> None:
         reading = self._reading()
         if reading is None or reading["attempt"] != self._attempt:
             return
-        if reading["phase"] == "setup":
+        if reading["phase"] == "waiting":
+            self._line.show(dim(f"      waiting: {one_line(reading['waiting'])}"))
+        elif "done" in reading:
+            text = transfer_text(reading["phase"], reading["done"], reading["total"], reading["bytes_per_second"])
+            self._line.show(dim(f"      {text}"))
+        elif reading["phase"] == "setup":
             self._line.show(dim("      setup: making the job's environment ..."))
         elif reading["phase"] == "running" and reading.get("ram_bytes"):
             self._show_running(reading)
@@ -168,12 +174,13 @@ class Follower:
             self._show_last_words(attempts)
 
     def _split(self, attempts: list[Row]) -> str:
-        sums = {"success": 0, "failed attempts": 0, "idle": 0}
+        sums = {"success": 0, "failed attempts": 0, "idle": 0, "waste": 0}
         for attempt in attempts:
             for charge in self.reader.charges(attempt["id"]):
                 paid = "success" if attempt["outcome"] == "succeeded" else "failed attempts"
-                sums["idle" if charge["kind"] == "idle" else paid] += charge["micros"]
-        return "  (" + ", ".join(f"{name} {usd(decimal_usd(micros))}" for name, micros in sums.items()) + ")"
+                sums[charge["kind"] if charge["kind"] in sums else paid] += charge["micros"]
+        shown = (f"{name} {usd(decimal_usd(micros))}" for name, micros in sums.items() if micros or name != "waste")
+        return "  (" + ", ".join(shown) + ")"
 
     def _show_results(self, attempt: Row) -> None:
         folder = self.home.fetched(self.job, attempt["number"])

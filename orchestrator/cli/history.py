@@ -8,7 +8,9 @@ from pathlib import Path
 from orchestrator.cli.screen import good, is_terminal, say
 from orchestrator.home import Home
 from orchestrator.lifecycle.probes import forget_probes
-from orchestrator.records.observations import add_observations, forget_observations, newest_observations
+from orchestrator.records.learned import newest_observations
+from orchestrator.records.observations import add_observations, forget_observations
+from orchestrator.records.reading import Reader
 from orchestrator.records.sharing import HistoryError, from_lines, to_line
 from orchestrator.records.store import Store
 
@@ -18,7 +20,7 @@ MOST_SHARED = 100_000
 
 def export_history(home: Home, file: Path) -> int:
     """Write all observations, oldest first; the file appears whole or not at all."""
-    lines = [to_line(each) for each in newest_observations(Store(home.journal), MOST_SHARED)]
+    lines = [to_line(each) for each in newest_observations(Reader(home.journal), MOST_SHARED)]
     draft = file.with_name(f"{file.name}.draft")
     draft.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     draft.replace(file)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator import __version__
+from orchestrator.cli.backend_commands import backends_app
 from orchestrator.cli.catalog_commands import catalog_app, offers
 from orchestrator.cli.failing import guarded
 from orchestrator.cli.history_commands import history_app
@@ -45,6 +46,7 @@ app = typer.Typer(
 config_app = typer.Typer(help="Settings of this computer.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
 app.add_typer(catalog_app, name="catalog")
+app.add_typer(backends_app, name="backends")
 app.add_typer(history_app, name="history")
 
 
@@ -110,11 +112,10 @@ def plan(
     Example: gpujob plan jobs/quickstart/quickstart.yaml --budget 3 --priority cost
     """
     from orchestrator.cli.submitting import prepare, show_plan
-    from orchestrator.records.store import Store
 
     home = Home.locate().ensure()
     wish = wish_from(spec, budget, priority, backend, max_runtime, param)
-    raise typer.Exit(show_plan(prepare(home, Store(home.journal), wish), as_json=as_json))
+    raise typer.Exit(show_plan(prepare(home, _reader(), wish), as_json=as_json))
 
 
 @app.command()
@@ -318,9 +319,12 @@ def report(
     by: Annotated[By, typer.Option(help="What a line stands for.")] = By.JOB,
     since: Annotated[str, typer.Option(help="Only attempts since this date (UTC), such as 2026-11-01.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="How many lines, largest first.")] = 50,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="First ask providers for bills that they did not show yet.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Where every cent went: on success, on failed attempts, idle.
+    """Where every cent went: on success, on failed attempts, idle; and what providers say of it.
 
     Example: gpujob report --by backend --since 2026-11-01
     """
@@ -328,19 +332,12 @@ def report(
     from orchestrator.cli.showing import report_text
     from orchestrator.reports.cost import cost_report
 
+    if refresh:
+        from orchestrator.cli.running import refresh_bills
+
+        refresh_bills(Home.locate())
     found = cost_report(_reader(), by, checked_date(since), limit)
     say_json(found) if as_json else say(report_text(found))
-
-
-@app.command()
-def backends(as_json: JsonOption = False) -> None:
-    """Which backends are set up, what is missing, and how to set it up.
-
-    Example: gpujob backends
-    """
-    from orchestrator.cli.checking import show_backends
-
-    raise typer.Exit(show_backends(Home.locate(), as_json=as_json))
 
 
 @app.command()

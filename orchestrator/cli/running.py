@@ -12,11 +12,13 @@ from types import FrameType
 
 from orchestrator.cli.following import Follower, ask_interrupted
 from orchestrator.cli.plans import plan_text
+from orchestrator.cli.recording import record
 from orchestrator.cli.screen import bold, complain, dim, say, say_json
-from orchestrator.cli.submitting import NO_PLAN, Wish, agreed, prepare, record, say_no_plan, say_submitted
+from orchestrator.cli.submitting import NO_PLAN, Wish, agreed, prepare, say_no_plan, say_submitted
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
 from orchestrator.home import Home
+from orchestrator.lifecycle.bills import ask_for_bills
 from orchestrator.lifecycle.journal import Journal
 from orchestrator.lifecycle.reaper import discrepancies, mend
 from orchestrator.lifecycle.vault import Vault
@@ -34,7 +36,7 @@ def submit_and_follow(home: Home, wish: Wish, *, detach: bool, yes: bool, as_jso
     """Plan, ask, record, and watch to the end unless detached."""
     home.ensure()
     store = Store(home.journal)
-    prepared = prepare(home, store, wish)
+    prepared = prepare(home, Reader(home.journal), wish)
     if not as_json:
         say(f"{bold(prepared.spec.name)}: {len(prepared.files)} files\n")
         say(plan_text(prepared.plan.to_json()))
@@ -113,11 +115,18 @@ def resume_all(home: Home, reader: Reader) -> int:
     return 0
 
 
+def refresh_bills(home: Home) -> None:
+    """Ask providers now for every bill that is not final."""
+    ask_for_bills(open_tools(home), every=0.0)
+
+
 def reap_all(home: Home, *, delete: bool, as_json: bool) -> int:
     """List what is rented and not accounted for; give it back if asked."""
     tools = open_tools(home)
-    found = discrepancies(tools)
+    found, unasked = discrepancies(tools)
     done = {each.key: mend(tools, each) for each in found} if delete else {}
+    for backend, why in unasked.items():
+        complain(f"{backend} could not be asked: {why}")
     if as_json:
         say_json(
             [
@@ -129,7 +138,7 @@ def reap_all(home: Home, *, delete: bool, as_json: bool) -> int:
     for each in found:
         say(each.text + (f": {done[each.key]}" if delete else ""))
     if not found:
-        say("Everything that is rented is accounted for.")
+        say("Everything that is rented is accounted for" + (", as far as could be asked." if unasked else "."))
     elif not delete:
         say("Nothing was touched. `gpujob reap --yes` gives back what is rented and closes the records.")
     return 0

@@ -94,6 +94,7 @@ def short_end(summary: str, attempts: list[dict[str, Any]]) -> str:
 def report_text(report: dict[str, Any]) -> str:
     """``gpujob report``: where every cent went."""
     lines = [*report["lines"], report["total"]]
+    billed = report["total"]["provider_usd"] != "0.00" or report["total"]["unbilled"]
     rows = [
         (
             line["name"],
@@ -104,6 +105,8 @@ def report_text(report: dict[str, Any]) -> str:
             usd(line["success_usd"]),
             usd(line["failed_usd"]),
             usd(line["idle_usd"]),
+            usd(line["wasted_usd"]),
+            *([usd(line["provider_usd"]), _difference(line["difference_usd"])] if billed else []),
         )
         for line in lines
     ]
@@ -116,13 +119,25 @@ def report_text(report: dict[str, Any]) -> str:
         "success",
         "failed",
         "idle",
+        "wasted",
+        *(("provider says", "difference") if billed else ()),
     )
     text = table(headers, rows, right=headers[1:], spare=("succeeded", "machine time"))
     if report["lines_left_out"]:
         text += (
             f"\n({report['lines_left_out']} smaller lines are left out; --limit shows more. The total has them all.)"
         )
+    if waiting := report["total"]["unbilled"]:
+        text += (
+            f"\n({waiting} attempt{'s' * (waiting > 1)} whose provider does not show a bill yet: the worker asks again,"
+            " and so does --refresh. The difference is that of the others.)"
+        )
     return text
+
+
+def _difference(usd_text: str) -> str:
+    """With its sign: what the provider says above our own account, or below."""
+    return f"-{usd(usd_text[1:])}" if usd_text.startswith("-") else f"+{usd(usd_text)}"
 
 
 def _attempt_lines(attempt: dict[str, Any], notes: list[str]) -> list[str]:
@@ -135,7 +150,7 @@ def _attempt_lines(attempt: dict[str, Any], notes: list[str]) -> list[str]:
         *map(dim, _paragraphs(4, *new_evidence(outcome, summary, attempt["evidence"]))),
         *notes,
         "  " + _facts(attempt),
-        *(line for step in attempt["steps"] for each in step["tries"] for line in _try_lines(step["name"], each)),
+        *(line for step in attempt["steps"] for each in step["tries"] for line in _try_lines(step, each)),
     ]
 
 
@@ -156,8 +171,16 @@ def _facts(attempt: dict[str, Any]) -> str:
         f"cap {format_size(attempt['ram_cap_bytes'])}" if attempt["ram_cap_bytes"] else "",
         f"peak VRAM {format_size(attempt['peak_vram_bytes'])}" if attempt["peak_vram_bytes"] else "",
         f"cost {usd(attempt['cost_usd'])} of {usd(attempt['reserved_usd'])} reserved",
+        _bill(attempt),
     ]
     return ", ".join(fact for fact in facts if fact)
+
+
+def _bill(attempt: dict[str, Any]) -> str:
+    """The provider's own account, where there is one."""
+    if attempt["provider_usd"] is None:
+        return "its provider shows no bill yet" if attempt["bill_expected"] else ""
+    return f"its provider says {usd(attempt['provider_usd'])} ({_difference(attempt['difference_usd'])})"
 
 
 def _exit(attempt: dict[str, Any]) -> str:
@@ -166,9 +189,10 @@ def _exit(attempt: dict[str, Any]) -> str:
     return ", ".join(f"{name} {number}" for name, number in named.items() if number is not None)
 
 
-def _try_lines(name: str, row: dict[str, Any]) -> list[str]:
+def _try_lines(step: dict[str, Any], row: dict[str, Any]) -> list[str]:
     took = format_duration(row["seconds"]) if row["seconds"] is not None else ""
-    line = f"    {name:<10}{row['state']:<12}{row['started_at'][11:19]}  {took:>10}".rstrip()
+    sent = f"  {format_size(step['bytes'])}" if step["bytes"] is not None and row["state"] == "done" else ""
+    line = f"    {step['name']:<10}{row['state']:<12}{row['started_at'][11:19]}  {took:>10}{sent}".rstrip()
     return [line, *_paragraphs(6, f"{row['error']}: {row['action']}" if row["error"] else "")]
 
 

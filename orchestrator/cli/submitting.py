@@ -1,40 +1,33 @@
-"""From a spec to a recorded job: load, plan, ask, snapshot, record."""
+"""From a spec to a plan that is agreed to: nothing here writes, and no ORM is loaded for it."""
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from backends.units import format_usd
 from orchestrator.cli.options import overrides_from
 from orchestrator.cli.plans import plan_text
 from orchestrator.cli.screen import ask, dim, say, say_json, warned
-from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
 from orchestrator.home import Home
-from orchestrator.lifecycle.jobfile import kept_environment
+from orchestrator.lifecycle.avoiding import offers_to_avoid, recently_unreachable
 from orchestrator.lifecycle.learning import calibrated, learned, reliability
-from orchestrator.lifecycle.memory_needs import needs_by_lever, predicted_facts, requests_for_traces
-from orchestrator.lifecycle.planning import gather_offers, knowledge_for, recordable, weights_for
+from orchestrator.lifecycle.memory_needs import needs_by_lever, predicted_facts
+from orchestrator.lifecycle.planning import gather_offers, knowledge_for, weights_for
 from orchestrator.lifecycle.probes import with_probes
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.selecting import files_to_send
-from orchestrator.lifecycle.vault import Vault
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.ladder import make_plan
 from orchestrator.planning.outlook import Facts
 from orchestrator.planning.plan import Plan, Priority
 from orchestrator.planning.whatif import what_if
-from orchestrator.records.jobs import add_job
-from orchestrator.records.store import Store
-from orchestrator.records.tables import Job
-from orchestrator.spec.files import SelectedFile, snapshot, tree_digest
+from orchestrator.records.reading import Reader
+from orchestrator.spec.files import SelectedFile, tree_digest
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.model import JobSpec, spec_digest
 
@@ -65,26 +58,29 @@ class Prepared:
     plan: Plan
 
 
-def prepare(home: Home, store: Store, wish: Wish) -> Prepared:
+def prepare(home: Home, reader: Reader, wish: Wish) -> Prepared:
     """Load and plan. Raises SpecError, BackendError, JournalError."""
     spec = _limited(load_spec(wish.spec, overrides_from(wish.params)), wish.max_runtime)
     files = files_to_send(spec, home)
     digest = f"{spec_digest(spec)[:20]}-{tree_digest(spec.workdir, files)[:20]}"
-    knowledge = knowledge_for(store, spec, digest, ())
+    config = Config(home.config)
+    avoided = offers_to_avoid(recently_unreachable(reader, config.get("attempt.avoid"), datetime.now(UTC)))
+    knowledge = knowledge_for(reader, spec, digest, (), avoided)
     ran = {each.name for each in spec.variants if knowledge.successes(each.name)}
     predicted = with_probes(home, spec, files, predicted_facts(spec, home.hub), ran)
-    return Prepared(spec, files, digest, predicted, _planned(home, store, wish, spec, digest, predicted, knowledge))
+    plan = _planned(home, reader, wish, spec, digest, predicted, knowledge)
+    return Prepared(spec, files, digest, predicted, plan)
 
 
 def _planned(
-    home: Home, store: Store, wish: Wish, spec: JobSpec, digest: str, predicted: Facts, knowledge: Knowledge
+    home: Home, reader: Reader, wish: Wish, spec: JobSpec, digest: str, predicted: Facts, knowledge: Knowledge
 ) -> Plan:
     """The plan, and what would change it."""
     config = Config(home.config)
-    offers = gather_offers(Backends(home, config), wish.backends, spec)
-    taught = learned(store, predicted.needs)
+    listing = gather_offers(Backends(home, config), wish.backends, spec)
+    taught = learned(reader, predicted.needs)
     needs = calibrated(taught, spec.name, digest, predicted.needs)
-    known = replace(predicted, needs=needs, reliability=reliability(store))
+    known = replace(predicted, needs=needs, reliability=reliability(reader))
 
     def again(
         *, budget_micros: int | None = None, priority: Priority | None = None, facts: Facts | None = None
@@ -92,7 +88,7 @@ def _planned(
         chosen = priority or wish.priority
         return make_plan(
             spec,
-            offers,
+            listing.offers,
             knowledge,
             wish.budget_micros if budget_micros is None else budget_micros,
             chosen,
@@ -106,7 +102,7 @@ def _planned(
     levers = {
         words: replace(known, needs=calibrated(taught, spec.name, digest, other)) for words, other in changes.items()
     }
-    return replace(plan, what_if=what_if(plan, again, levers))
+    return replace(plan, what_if=what_if(plan, again, levers), notes=listing.left_out)
 
 
 def show_plan(prepared: Prepared, *, as_json: bool) -> int:
@@ -135,39 +131,6 @@ def agreed(plan: Plan, *, yes: bool) -> bool:
     return ask(question).lower() in ("y", "yes")
 
 
-def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
-    """Keep secrets, snapshot the files, record the job; its id. The job exists only once all of it is safe."""
-    spec = prepared.spec
-    job_id = f"{spec.name}-{_suffix()}"
-    options = {
-        "backends": list(wish.backends),
-        "digest": prepared.digest,
-        "environment": kept_environment(os.environ),
-        "attempts_before": 0,
-        "predicted": recordable(prepared.predicted),
-        "traces": requests_for_traces(spec, home.hub),
-    }
-    job = Job(
-        id=job_id,
-        name=spec.name,
-        budget_micros=wish.budget_micros,
-        priority=wish.priority,
-        spec=json.dumps(spec.to_json()),
-        options=json.dumps(options),
-        plan=json.dumps(prepared.plan.to_json()),
-        created_at=stamp(SystemClock().now()),
-    )
-    try:
-        Vault(home).keep(job_id, spec.secrets, os.environ)
-        snapshot(spec.workdir, prepared.files, home.source(job_id))
-        add_job(store, job, f"submitted with a budget of {format_usd(wish.budget_micros)}")
-    except BaseException:
-        Vault(home).forget(job_id)
-        shutil.rmtree(home.folder(job_id), ignore_errors=True)
-        raise
-    return job_id
-
-
 def say_submitted(job_id: str, *, as_json: bool) -> None:
     """What a detached submission leaves on the screen."""
     if as_json:
@@ -181,8 +144,3 @@ def _limited(spec: JobSpec, max_runtime: float | None) -> JobSpec:
     if max_runtime is None or max_runtime >= spec.limits.runtime:
         return spec
     return spec.model_copy(update={"limits": spec.limits.model_copy(update={"runtime": max_runtime})})
-
-
-def _suffix() -> str:
-    """Five characters that are easy to read aloud; the journal's primary key settles the rare collision."""
-    return "".join(secrets.choice("abcdefghjkmnpqrstuvwxyz23456789") for _ in range(5))

@@ -5,27 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from backends.base import Machine
-from orchestrator.home import Home
+from orchestrator.lifecycle.context import Context
+from orchestrator.lifecycle.following import Transfer
 from orchestrator.lifecycle.journal import Json
+from orchestrator.lifecycle.keeping import mend_checkpoints
 from orchestrator.lifecycle.logs import LOGS
-from orchestrator.spec.model import JobSpec
 
 RECORDS = (*LOGS, "status.json", "samples.jsonl", "runner.log")
 
 
-def fetch_all(machine: Machine, key: str, spec: JobSpec, home: Home, job: str, number: int) -> Json:
+def fetch_all(context: Context, machine: Machine) -> Json:
     """Fetch everything, also from a run that failed: what was produced is not lost. Doing it again is harmless."""
-    missing = _pull(machine, key, spec.results, home.fetched(job, number))
-    _pull(machine, key, spec.checkpoints, home.checkpoints(job, number))
+    key, home, job, number = context.key, context.tools.home, context.job.id, context.attempt.number
+    mend_checkpoints(home.checkpoints(job, number))
+    came = context.fetch()
+    missing = _pull(machine, key, context.spec.results, home.fetched(job, number), came)
+    _pull(machine, key, context.spec.checkpoints, home.checkpoints(job, number), came)
     for name in RECORDS:
-        machine.pull(f"{key}/{name}", home.attempt(job, number) / name, _unwatched)
-    return {"missing": missing}
+        machine.pull(f"{key}/{name}", context.folder / name, came)
+    return {"missing": missing, "bytes": came.bytes}
 
 
-def _pull(machine: Machine, key: str, paths: tuple[str, ...], folder: Path) -> list[str]:
+def _pull(machine: Machine, key: str, paths: tuple[str, ...], folder: Path, came: Transfer) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
-    return [path for path in paths if not machine.pull(f"{key}/work/{path}", folder / path, _unwatched)]
-
-
-def _unwatched(done: int, total: int) -> None:
-    del done, total
+    return [path for path in paths if not machine.pull(f"{key}/work/{path}", folder / path, came)]

@@ -15,10 +15,12 @@ from backends.failpoints import failpoint
 from backends.units import format_usd
 from orchestrator.clock import stamp
 from orchestrator.config import Config
-from orchestrator.lifecycle.attempt import AttemptRun, Held, Tools
+from orchestrator.lifecycle.attempt import AttemptRun, Held
+from orchestrator.lifecycle.avoiding import offers_to_avoid, recently_unreachable
 from orchestrator.lifecycle.learning import calibrated, learned, reliability
 from orchestrator.lifecycle.outcome import Outcome
 from orchestrator.lifecycle.planning import gather_offers, knowledge_for, recorded_facts, weights_for
+from orchestrator.lifecycle.tools import Tools
 from orchestrator.lifecycle.vault import MissingSecret
 from orchestrator.planning.ladder import make_plan
 from orchestrator.planning.outlook import Facts
@@ -32,6 +34,7 @@ from orchestrator.records.jobs import (
     save_plan,
     start_job,
 )
+from orchestrator.records.reading import Reader
 from orchestrator.records.states import JobState
 from orchestrator.records.tables import Attempt, Job
 from orchestrator.spec.model import JobSpec
@@ -72,10 +75,10 @@ class _JobRun:
     def _offer_of(self, attempt: Attempt) -> Offer | None:
         """The attempt's offer, needed only if nothing was rented yet; a catalogue that fails must not stop the rest."""
         try:
-            offers = gather_offers(self._tools.backends, [attempt.backend], self._spec)
+            listing = gather_offers(self._tools.backends, [attempt.backend], self._spec)
         except BackendError:
             return None
-        return next((offer for offer in offers if offer.name == attempt.offer), None)
+        return next((offer for offer in listing.offers if offer.name == attempt.offer), None)
 
     def _end_after(self, attempts: Sequence[Attempt]) -> tuple[JobState, str, str] | None:
         """How the job ends if its last attempt decides it; None to go on."""
@@ -107,7 +110,8 @@ class _JobRun:
         if not plan.ladder:
             last = attempts[-1] if attempts else None
             why = f"after {last.summary}, nothing feasible is left" if last else "nothing feasible"
-            return JobState.FAILED, (last.outcome if last else None) or "no_plan", f"{why}. {plan.advice}"
+            said = " ".join([f"{why}.", plan.advice, *plan.notes])
+            return JobState.FAILED, (last.outcome if last else None) or "no_plan", said
         failpoint("planned")
         try:
             self._reserve(plan.ladder[0], attempts)
@@ -117,27 +121,33 @@ class _JobRun:
         return None
 
     def _plan(self, attempts: Sequence[Attempt]) -> Plan:
-        options = self._options
+        options, config, reader = self._options, Config(self._tools.home.config), self._reader()
+        seen = recently_unreachable(reader, self._tools.setting("attempt.avoid"), self._tools.clock.now())
         made = len(attempts) - options.get("attempts_before", 0)
-        return make_plan(
+        listing = gather_offers(self._tools.backends, options["backends"], self._spec)
+        plan = make_plan(
             self._spec,
-            gather_offers(self._tools.backends, options["backends"], self._spec),
-            knowledge_for(self._tools.store, self._spec, options["digest"], attempts),
+            listing.offers,
+            knowledge_for(reader, self._spec, options["digest"], attempts, offers_to_avoid(seen)),
             self._job.budget_micros - spent_micros(self._tools.store, self._job.id),
             Priority(self._job.priority),
             backends=options["backends"],
             attempts_left=self._spec.limits.attempts - made,
             first_rank=len(attempts) + 1,
             facts=self._facts(),
-            weights=weights_for(Config(self._tools.home.config), Priority(self._job.priority)),
+            weights=weights_for(config, Priority(self._job.priority)),
         )
+        return replace(plan, notes=listing.left_out)
+
+    def _reader(self) -> Reader:
+        return Reader(self._tools.home.journal)
 
     def _facts(self) -> Facts:
         """What was predicted at submission, as all runs on record correct it by now."""
         facts, digest = recorded_facts(self._job), self._options["digest"]
-        taught = learned(self._tools.store, facts.needs)
+        taught = learned(self._reader(), facts.needs)
         needs = calibrated(taught, self._spec.name, digest, facts.needs)
-        return replace(facts, needs=needs, reliability=reliability(self._tools.store))
+        return replace(facts, needs=needs, reliability=reliability(self._reader()))
 
     def _reserve(self, rung: Rung, attempts: Sequence[Attempt]) -> None:
         number = len(attempts) + 1
@@ -154,6 +164,7 @@ class _JobRun:
             micros_per_hour=rung.micros_per_hour,
             allowed_seconds=rung.allowed_seconds,
             reserved_micros=rung.worst_case_micros,
+            price=json.dumps(rung.price.to_json()),
             started_at=stamp(self._tools.clock.now()),
         )
         why = "; ".join(rung.reasons)

@@ -8,6 +8,7 @@ from typing import Any
 
 from backends.base import Lease
 from backends.runner import INPUTS_PATH, TRACING_PATH
+from orchestrator.lifecycle.tenure import WIND_DOWN_SECONDS, Until
 from orchestrator.records.tables import Attempt
 from orchestrator.redaction import Redactor
 from orchestrator.spec.model import JobSpec, ResolvedVariant
@@ -15,8 +16,8 @@ from orchestrator.spec.model import JobSpec, ResolvedVariant
 GRACE_SECONDS = 10.0
 """Between asking a program to end and killing it."""
 
-WIND_DOWN_SECONDS = 60.0
-"""Kept of a paid lease for ending the program, fetching what it left, and giving the machine back."""
+STOP_SHARE = 12
+"""That part of the wind-down is kept for the machine to end itself: 5 of 60 s."""
 
 TRACE_FILE = "trace.json"
 """What the tracer is asked, beside it in the job directory."""
@@ -51,27 +52,32 @@ def build_jobfile(
     variant: ResolvedVariant,
     attempt: Attempt,
     lease: Lease,
-    base_env: Mapping[str, str],
+    base_env: Mapping[str, str] | None,
     setup: Mapping[str, Any] | None,
+    until: Until | None = None,
+    linger: float = 1800.0,
     *,
     preflight: bool = False,
 ) -> dict[str, Any]:
-    """The contents of ``job.json`` for one attempt (docs/runner.md). Secrets by name only."""
+    """The contents of ``job.json`` for one attempt (docs/runner.md). Secrets by name only.
+
+    ``until`` says how long a rented machine may still be held, ``linger`` the seconds that results wait there at most.
+    """
     return {
         "version": 1,
         "key": attempt.key,
         "run": variant.run,
         "env": {**_visible_gpus(lease), **variant.env},
         "secret_names": list(spec.secrets),
-        "base_env": dict(base_env),
+        "base_env": None if base_env is None else dict(base_env),
         "inputs": _inputs_command(lease) if spec.inputs else None,
         "setup": dict(setup) if setup else None,
         "preflight": PREFLIGHT if preflight else None,
         "limits": {
             "runtime": spec.limits.runtime,
-            "lease": _lease_seconds(attempt),
+            "lease": _lease_seconds(attempt, until),
             "lease_began_monotonic": lease.details.get("lease_began"),
-            "lease_ends_utc": None,
+            "lease_ends_utc": until.ends_at.timestamp() - until.wind_down if until else None,
             "idle": spec.limits.idle,
             "log_bytes": spec.limits.log_size,
             "cpu_idle_percent": 5,
@@ -84,11 +90,29 @@ def build_jobfile(
         "gpus": list(lease.details.get("gpus", [])),
         "grace": GRACE_SECONDS,
         "sample_every": 0.25,
+        "machine": _machine(lease, until, linger) if until else None,
     }
 
 
-def _lease_seconds(attempt: Attempt) -> float:
+def _machine(lease: Lease, until: Until, linger: float) -> dict[str, Any] | None:
+    """How and when a rented machine ends itself; None where it has no means to."""
+    stop, pid1 = list(lease.details.get("stop", [])), lease.details.get("stop_pid1")
+    if not (stop or pid1):
+        return None
+    kept = until.wind_down / STOP_SHARE
+    return {
+        "stop": stop,
+        "stop_pid1": pid1,
+        "linger": linger,
+        "ends_utc": until.ends_at.timestamp() - kept,
+        "lease": max(0.0, until.seconds - kept),
+    }
+
+
+def _lease_seconds(attempt: Attempt, until: Until | None) -> float:
     """When the run must end so that everything after it is still within the reservation."""
+    if until:
+        return max(0.0, until.seconds - until.wind_down)
     if attempt.micros_per_hour == 0:
         return attempt.allowed_seconds
     return max(attempt.allowed_seconds - WIND_DOWN_SECONDS, attempt.allowed_seconds / 2)

@@ -23,6 +23,7 @@ from sqlmodel import Session, col, func, select
 from backends.base import BackendError, Lost, NotYetGone, NotYetReady, Transient
 from backends.failpoints import failpoint
 from orchestrator.clock import Clock, stamp
+from orchestrator.lifecycle.endings import Ended, StepFailed
 from orchestrator.records.errors import StaleRecord
 from orchestrator.records.states import StepState, TryState
 from orchestrator.records.store import Store
@@ -39,37 +40,30 @@ GAVE_UP = "gave up"
 """The action of a step's last failed try; the user's `resume` gives the step its full patience again."""
 
 
-class Cancelled(Exception):
-    """Raised by an effect that was told to give up: the step ends, and is not tried again."""
-
-
-StepError = BackendError | OSError | Cancelled
+StepError = BackendError | OSError | Ended
 """What an effect may raise; anything else is a fault of ours."""
-
-
-class StepFailed(Exception):
-    """A step failed for good. ``kind`` is the error's class name; the message is redacted."""
-
-    def __init__(self, step: str, kind: str, message: str, advice: str = "") -> None:
-        super().__init__(message)
-        self.step = step
-        self.kind = kind
-        self.advice = advice
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often a step is tried, and the wait in seconds before the next try (doubling)."""
+    """How often a step is tried, and the wait in seconds before the next try (doubling).
+
+    ``insistent``: trouble in reaching the machine does not count, since the effect itself says when it is too late.
+    """
 
     tries: int = 5
     first_wait: float = 1.0
     longest_wait: float = 60.0
+    insistent: bool = False
 
-    def wait_after(self, number: int) -> float | None:
-        """Seconds to wait after try ``number`` (from 1) failed; None when that was the last."""
-        if number >= self.tries:
+    def wait_after(self, number: int, error: StepError) -> float | None:
+        """Seconds to wait after try ``number`` (from 1) failed with ``error``; None when that was the last."""
+        uncounted = self.insistent and isinstance(error, _OUT_OF_REACH)
+        if not _worth_retrying(error) or (number >= self.tries and not uncounted):
             return None
-        return float(min(self.longest_wait, self.first_wait * 2 ** (number - 1)))
+        wait = float(min(self.longest_wait, self.first_wait * 2 ** min(number - 1, 20)))
+        asked = error.retry_after if isinstance(error, Transient) else None
+        return max(wait, asked or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +92,7 @@ class Journal:
             failpoint(f"{name}:intent")
             try:
                 result = effect()
-            except (BackendError, OSError, Cancelled) as error:
+            except (BackendError, OSError, Ended) as error:
                 self._after_failure(begun, name, error, patience)
                 continue
             failpoint(f"{name}:effect")
@@ -163,7 +157,7 @@ class Journal:
 
     def _after_failure(self, begun: _Try, name: str, error: StepError, patience: Patience) -> None:
         """Record the failed try; return to try again, or raise StepFailed."""
-        wait = patience.wait_after(begun.since_resume) if _worth_retrying(error) else None
+        wait = patience.wait_after(begun.since_resume, error)
         message = self._redact(str(error) or type(error).__name__)
         advice = self._redact(getattr(error, "advice", ""))
         failure = StepFailed(name, type(error).__name__, message, advice)
@@ -197,8 +191,11 @@ class Journal:
             raise StaleRecord(f"try {begun.id} was taken over by another worker")
 
 
+_OUT_OF_REACH = (Transient, NotYetReady, Lost)
+
+
 def _worth_retrying(error: StepError) -> bool:
-    return isinstance(error, (Transient, NotYetReady, NotYetGone, Lost, OSError))
+    return isinstance(error, (*_OUT_OF_REACH, NotYetGone, OSError))
 
 
 def _stored(failure: StepFailed) -> Json:

@@ -7,14 +7,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from orchestrator.catalog.gpus import bundled_gpus
+from orchestrator.catalog.providers import provider
 from orchestrator.lifecycle.outcome import Outcome
 from orchestrator.planning.learning import Calibration, Measured, Observed, Subject
 from orchestrator.planning.need import VariantNeed
-from orchestrator.planning.outlook import P_BACKEND, P_BACKEND_UNKNOWN
-from orchestrator.records.attempts import newest_ends
-from orchestrator.records.observations import newest_observations
-from orchestrator.records.store import Store
-from orchestrator.records.tables import Observation
+from orchestrator.records.learned import Recorded, newest_ends, newest_observations
+from orchestrator.records.reading import Reader
 
 _LOOKED_AT = 1000
 """Observations, and ends of attempts, that are read for one plan. The calibration takes the newest few hundred with
@@ -25,9 +23,9 @@ _GUESS_WEIGHT = 20
 """How many attempts the first guess of a backend's reliability counts for."""
 
 
-def learned(store: Store, needs: Mapping[str, VariantNeed]) -> Calibration:
+def learned(reader: Reader, needs: Mapping[str, VariantNeed]) -> Calibration:
     """What the newest runs on record teach; nothing is read where there is no need to correct."""
-    return Calibration([observed(row) for row in newest_observations(store, _LOOKED_AT)] if needs else [])
+    return Calibration([observed(row) for row in newest_observations(reader, _LOOKED_AT)] if needs else [])
 
 
 def calibrated(
@@ -40,13 +38,13 @@ def calibrated(
     }
 
 
-def reliability(store: Store) -> dict[str, float]:
+def reliability(reader: Reader) -> dict[str, float]:
     """The chance that a backend holds, by those of the newest attempts that it did not fail, around its first guess."""
     ends: defaultdict[str, list[bool]] = defaultdict(list)
-    for backend, outcome in newest_ends(store, _LOOKED_AT):
+    for backend, outcome in newest_ends(reader, _LOOKED_AT):
         ends[backend].append(outcome not in _FAILED_BY_BACKEND)
     return {
-        backend: (sum(held) + _GUESS_WEIGHT * P_BACKEND.get(backend, P_BACKEND_UNKNOWN)) / (len(held) + _GUESS_WEIGHT)
+        backend: (sum(held) + _GUESS_WEIGHT * provider(backend).holds) / (len(held) + _GUESS_WEIGHT)
         for backend, held in ends.items()
     }
 
@@ -56,7 +54,7 @@ def family_of(need: VariantNeed) -> str:
     return next((kind.source for kind in (need.vram, need.ram) if kind), "")
 
 
-def observed(row: Observation) -> Observed:
+def observed(row: Recorded) -> Observed:
     """A recorded observation as the calibration takes it."""
     return Observed(
         Subject(row.name, row.variant, row.spec_digest, row.family, _model(row), _stack(row)),
@@ -65,14 +63,14 @@ def observed(row: Observation) -> Observed:
     )
 
 
-def _measured(row: Observation, peak: int | None, above: int | None, predicted: int | None) -> Measured | None:
+def _measured(row: Recorded, peak: int | None, above: int | None, predicted: int | None) -> Measured | None:
     """A run that was out of this memory tells a lower bound; a peak counts only of a run that went through."""
     if above:
         return Measured(max(above, peak or 0), predicted, censored=True)
     return Measured(peak, predicted) if peak and row.outcome == "succeeded" else None
 
 
-def _model(row: Observation) -> str:
+def _model(row: Recorded) -> str:
     """The GPU's name in the table of GPUs: drivers and providers write the same model differently."""
     if not row.gpu:
         return ""
@@ -80,6 +78,6 @@ def _model(row: Observation) -> str:
     return facts.name if facts else row.gpu
 
 
-def _stack(row: Observation) -> str:
+def _stack(row: Recorded) -> str:
     torch = json.loads(row.versions).get("torch", "")
     return f"torch {'.'.join(torch.split('.')[:2])}" if torch else ""

@@ -160,6 +160,7 @@ _STOPS = {
 _REASONS = {
     "cancelled": (Outcome.CANCELLED, "cancelled by the user"),
     "budget": (Outcome.BUDGET, "going on would have overspent the budget"),
+    "deadline": (Outcome.DEADLINE, "its allowed time was over"),
     "preempted": (Outcome.PREEMPTED, "the provider announced to take the machine back"),
 }
 

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from backends.base import (
     Backend,
+    Billed,
+    Fated,
+    Keyed,
     Lease,
     LeaseRequest,
     Machine,
@@ -30,6 +33,9 @@ CALL_TRIES = 4
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
 """Seconds; doubling, with jitter so that many jobs do not knock at the same moment."""
 
+LONGEST_ASKED_WAIT = 60.0
+"""Seconds that a provider may ask for here; the window of a rate limit counted by the minute. More is the journal's."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -42,11 +48,21 @@ class _Patient:
         policy = Retrying(
             retry=retry_if_exception_type(Transient),
             stop=stop_after_attempt(CALL_TRIES),
-            wait=wait_random_exponential(FIRST_WAIT, LONGEST_WAIT),
+            wait=_pause,
             sleep=self._sleep,
             reraise=True,
         )
         return policy(verb, *args, **kwargs)
+
+
+_backoff = wait_random_exponential(FIRST_WAIT, LONGEST_WAIT)
+
+
+def _pause(state: RetryCallState) -> float:
+    """Seconds until the next try: what the provider asked for, and the jitter on top so that not all come at once."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, Transient) else None
+    return _backoff(state) + min(asked or 0.0, LONGEST_ASKED_WAIT)
 
 
 class PatientBackend(_Patient):
@@ -58,9 +74,29 @@ class PatientBackend(_Patient):
         self._inner = inner
 
     @property
+    def unpatient(self) -> Backend:
+        """The backend itself, for a call that is not worth waiting for."""
+        return self._inner
+
+    @property
     def metered(self) -> Metered | None:
         """The optional power to measure leases; None where the backend has not got it."""
         return self._inner if isinstance(self._inner, Metered) else None
+
+    @property
+    def billed(self) -> Billed | None:
+        """The optional power to read the provider's own account; None where the backend has not got it."""
+        return self._inner if isinstance(self._inner, Billed) else None
+
+    @property
+    def keyed(self) -> Keyed | None:
+        """The optional power to be set up by one key; None where the backend has not got it."""
+        return self._inner if isinstance(self._inner, Keyed) else None
+
+    @property
+    def fated(self) -> Fated | None:
+        """The optional power to say what became of a machine; None where the backend has not got it."""
+        return self._inner if isinstance(self._inner, Fated) else None
 
     def offers(self, need: Need) -> Iterable[Offer]:
         """See Backend."""

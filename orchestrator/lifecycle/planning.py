@@ -4,38 +4,68 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from backends.base import Offer
+from backends.base import BackendError, Offer, Rejected
 from orchestrator.config import Config
-from orchestrator.lifecycle.registry import Backends
+from orchestrator.lifecycle.registry import Backends, backend_names
 from orchestrator.planning.duration import Workload
-from orchestrator.planning.knowledge import Knowledge, Seen
+from orchestrator.planning.knowledge import Avoided, Knowledge, Seen
 from orchestrator.planning.need import VariantNeed
 from orchestrator.planning.outlook import Facts
 from orchestrator.planning.plan import Priority
 from orchestrator.planning.weights import WEIGHTS, Weights
-from orchestrator.records.observations import observations_of
-from orchestrator.records.store import Store
-from orchestrator.records.tables import Attempt, Job, Observation
+from orchestrator.records.learned import Recorded, observations_of
+from orchestrator.records.reading import Reader
 from orchestrator.spec.model import JobSpec
 
+if TYPE_CHECKING:
+    from orchestrator.records.tables import Attempt, Job
 
-def gather_offers(backends: Backends, names: Iterable[str], spec: JobSpec) -> list[Offer]:
-    """What the named backends (all, if none is named) offer now."""
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What can be had now, and in words which backends could not say it."""
+
+    offers: list[Offer]
+    left_out: tuple[str, ...] = ()
+
+
+def gather_offers(backends: Backends, names: Iterable[str], spec: JobSpec) -> Listing:
+    """What the named backends (all, if none is named) offer now.
+
+    Raises the first BackendError if none can say it, and Rejected for a name that no backend has.
+    """
     need = spec.resolved(spec.variants[0].name).need
-    return [offer for backend in backends.some(names) for offer in backend.offers(need)]
+    offers: list[Offer] = []
+    failed: dict[str, BackendError] = {}
+    named = list(names)
+    chosen = named or backend_names()
+    for name in chosen:
+        try:
+            offers += backends.get(name).offers(need)
+        except BackendError as error:
+            if named and isinstance(error, Rejected):
+                raise
+            failed[name] = error
+    if failed and len(failed) == len(chosen):
+        raise next(iter(failed.values()))
+    notes = (f"{name} is left out: {error}. {error.advice}".strip() for name, error in failed.items())
+    return Listing(offers, tuple(notes))
 
 
-def knowledge_for(store: Store, spec: JobSpec, digest: str, attempts: Sequence[Attempt]) -> Knowledge:
-    """What this job's attempts, and earlier jobs with the same spec and files, have shown."""
+def knowledge_for(
+    reader: Reader, spec: JobSpec, digest: str, attempts: Sequence[Attempt], avoided: tuple[Avoided, ...] = ()
+) -> Knowledge:
+    """What this job's attempts, and earlier jobs with the same spec and files, have shown; and what to avoid."""
     own = {attempt.id for attempt in attempts}
-    observed = {o.attempt_id: o for o in observations_of(store, spec.name, digest)}
+    observed = {o.attempt_id: o for o in observations_of(reader, spec.name, digest)}
     earlier = [_from_observation(o) for o in observed.values() if o.attempt_id not in own]
     return Knowledge(
         seen=(*earlier, *(_from_attempt(a, observed.get(a.id or 0)) for a in attempts)),
         killed_counts=spec.on_oom.unexplained_sigkill == "treat_as_oom",
+        avoided=avoided,
     )
 
 
@@ -63,7 +93,7 @@ def weights_for(config: Config, priority: Priority) -> Weights:
     return WEIGHTS[priority].changed(own)
 
 
-def _from_observation(seen: Observation) -> Seen:
+def _from_observation(seen: Recorded) -> Seen:
     return Seen(
         variant=seen.variant,
         backend=seen.backend,
@@ -74,12 +104,13 @@ def _from_observation(seen: Observation) -> Seen:
         peak_ram_bytes=seen.peak_ram_bytes,
         peak_vram_bytes=seen.peak_vram_bytes,
         run_seconds=seen.run_seconds,
+        setup_seconds=seen.setup_seconds,
         gpu=seen.gpu,
         where=f" in an earlier job on {seen.at[:10]}",
     )
 
 
-def _from_attempt(attempt: Attempt, observed: Observation | None) -> Seen:
+def _from_attempt(attempt: Attempt, observed: Recorded | None) -> Seen:
     return Seen(
         variant=attempt.variant,
         backend=attempt.backend,
@@ -90,6 +121,7 @@ def _from_attempt(attempt: Attempt, observed: Observation | None) -> Seen:
         peak_ram_bytes=attempt.peak_ram_bytes,
         peak_vram_bytes=attempt.peak_vram_bytes,
         run_seconds=observed.run_seconds if observed else None,
+        setup_seconds=observed.setup_seconds if observed else None,
         gpu=attempt.gpu,
         this_job=True,
         where=f" in attempt {attempt.number}",

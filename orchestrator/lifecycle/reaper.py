@@ -13,10 +13,11 @@ from pathlib import Path
 
 from sqlmodel import col, select
 
-from backends.base import Backend, Lease, NotYetGone
+from backends.base import Backend, BackendError, Lease, NotYetGone
 from orchestrator.clock import stamp
-from orchestrator.lifecycle.attempt import Tools
-from orchestrator.records.attempts import lease_is_gone, leases_not_gone
+from orchestrator.lifecycle.registry import backend_names
+from orchestrator.lifecycle.tools import Tools
+from orchestrator.records.attempts import backends_used, known_keys, lease_is_gone, leases_not_gone
 from orchestrator.records.states import AttemptState, JobState
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Attempt, Job, LeaseRow
@@ -43,17 +44,38 @@ class Discrepancy:
     key: str
     lease: Lease | None
     text: str
+    ours: bool = True
+    """Whether it can only be of this home: its key is in this journal, or it is this machine's."""
 
 
-def discrepancies(tools: Tools) -> list[Discrepancy]:
-    """Every difference, over all installed backends. Raises BackendError where one cannot be asked."""
-    return [found for backend in tools.backends.some(()) for found in _compare(tools.store, backend)]
+def discrepancies(tools: Tools, names: Iterable[str] = ()) -> tuple[list[Discrepancy], dict[str, str]]:
+    """Every difference, over the named backends (all, if none is named); and why which of them could not be asked.
+
+    One without a key, without its package or out of reach says nothing of the others.
+    """
+    found: list[Discrepancy] = []
+    unasked = {}
+    for name in list(names) or backend_names():
+        try:
+            found += _compare(tools.store, tools.backends.get(name))
+        except BackendError as error:
+            unasked[name] = str(error)
+    return found, unasked
 
 
-def reap(tools: Tools, *, delete: bool) -> Iterator[str]:
-    """Say what is wrong, and mend it if ``delete``: only what carries our mark and no open attempt owns is touched."""
-    for found in discrepancies(tools):
-        yield found.text if not delete else f"{found.text}: {mend(tools, found)}"
+def reap(tools: Tools) -> Iterator[str]:
+    """Mend by ourselves what is wrong at the backends that this journal has rented from; what was done, in words.
+
+    A machine that this journal knows nothing of may be another computer's that shares the account: it is told of, and
+    given back only by `gpujob reap --yes`.
+    """
+    found, unasked = discrepancies(tools, sorted(backends_used(tools.store) | {"local"}))
+    yield from (f"{name} could not be asked: {why}" for name, why in unasked.items())
+    for each in found:
+        try:
+            yield f"{each.text}: {mend(tools, each) if each.ours else 'left alone'}"
+        except BackendError as error:
+            yield f"{each.text}: {error}"
 
 
 def mend(tools: Tools, found: Discrepancy) -> str:
@@ -72,10 +94,13 @@ def _compare(store: Store, backend: Backend) -> Iterable[Discrepancy]:
     owned = {lease.key: lease for lease in backend.owned()}
     recorded = leases_not_gone(store)
     owners = _open_keys(store)
+    known = known_keys(store, owned)
     for key, lease in sorted(owned.items()):
         if key not in owners:
             text = f"{backend.name} {lease.id} ({key}) is rented, but no attempt that is under way owns it"
-            yield Discrepancy(Finding.ORPHAN, backend.name, key, lease, text)
+            ours = key in known or bool(lease.details.get("own_machine"))
+            text += "" if ours else "; this journal does not know it: another computer of yours may be using it"
+            yield Discrepancy(Finding.ORPHAN, backend.name, key, lease, text, ours)
     for row in recorded:
         if row.backend == backend.name and row.key not in owners and row.key not in owned:
             text = f"{backend.name} {row.lease_id or '(unnamed)'} ({row.key}) is recorded as rented, but does not exist"

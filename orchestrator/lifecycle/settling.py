@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from sqlmodel import select
 
+from backends.billing import Price
 from backends.units import cost_micros
 from orchestrator.lifecycle.learning import family_of
 from orchestrator.lifecycle.outcome import Verdict
@@ -29,15 +30,19 @@ def settlement(
     held_seconds: float,
     at: str,
     predicted: VariantNeed | None,
+    price: Price | None,
+    *,
+    wasted: bool = False,
 ) -> Ending:
-    """What to record. The lease's cost is split exactly: what the user's command used, and the idle rest.
+    """What to record. The lease's cost is split exactly: what the user's command used, and the rest.
 
-    ``predicted`` is what the formulas say the variant needs, before calibration; None where they say nothing.
+    ``predicted`` is what the formulas say the variant needs, before calibration; None where they say nothing. ``price``
+    is None where nothing was ever rented; ``wasted`` says that the machine never became reachable.
     """
     record = _runner_record(store, attempt)
     run_seconds = min(held_seconds, _number(record, "setup_seconds") + _number(record, "run_seconds"))
-    total = cost_micros(attempt.micros_per_hour, held_seconds)
-    run_micros = min(total, cost_micros(attempt.micros_per_hour, run_seconds))
+    total = price.micros(held_seconds) if price else 0
+    run_micros = min(total, cost_micros(price.hourly_micros if price else 0, run_seconds))
     return Ending(
         outcome=verdict.outcome.value,
         summary=verdict.summary,
@@ -51,6 +56,7 @@ def settlement(
         run_micros=run_micros,
         idle_micros=total - run_micros,
         observation=_observation(job, spec, attempt, verdict, record, predicted, at) if record else None,
+        wasted=wasted,
     )
 
 

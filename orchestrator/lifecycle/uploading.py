@@ -11,63 +11,59 @@ from typing import Any
 from backends.base import Lease, Machine
 from backends.runner import INPUTS_PATH, TRACING_PATH
 from orchestrator.home import Home
+from orchestrator.lifecycle.context import Context
 from orchestrator.lifecycle.environments import environment_name
 from orchestrator.lifecycle.jobfile import TRACE_FILE, build_jobfile, input_list
 from orchestrator.records.jobs import attempts_of
 from orchestrator.records.store import Store
-from orchestrator.records.tables import Attempt, Job
+from orchestrator.records.tables import Job
 from orchestrator.spec.model import JobSpec, ResolvedVariant
 
 
-def upload_all(
-    home: Home,
-    store: Store,
-    job: Job,
-    spec: JobSpec,
-    variant: ResolvedVariant,
-    attempt: Attempt,
-    lease: Lease,
-    machine: Machine,
-) -> int:
-    """Send everything the run needs; bytes of the user's files. Doing it again sends only what is missing."""
-    sent = _Counter()
-    work = f"{attempt.key}/work"
-    source = home.source(job.id)
+def upload_all(context: Context, machine: Machine) -> int:
+    """Send everything the run needs; bytes of the user's files. Doing it again sends only what is missing.
+
+    ``job.json`` is written when the rest is there: what it says of the time that is left is then true.
+    """
+    home, job, spec, attempt = context.tools.home, context.job, context.spec, context.attempt
+    work, source = f"{context.key}/work", home.source(job.id)
+    sent = context.upload()
     machine.push(source, work, sent)
-    if checkpoints := _newest_checkpoints(home, store, job.id, spec, attempt.number):
-        machine.push(checkpoints, work, _Counter())
-    outgoing = home.attempt(job.id, attempt.number) / "outgoing"
+    of_the_user = sent.bytes
+    if checkpoints := _newest_checkpoints(home, context.tools.store, job.id, spec, attempt.number):
+        machine.push(checkpoints, work, sent)
+    outgoing = context.folder / "outgoing"
     outgoing.mkdir(parents=True, exist_ok=True)
-    trace = json.loads(job.options).get("traces", {}).get(variant.name)
-    jobfile = build_jobfile(
-        spec, variant, attempt, lease, _base_env(job, lease), setup_of(variant, source, lease), preflight=bool(trace)
-    )
     if spec.inputs:
-        (outgoing / "inputs.json").write_text(json.dumps(input_list(spec, lease), indent=1), encoding="utf-8")
+        (outgoing / "inputs.json").write_text(json.dumps(input_list(spec, context.lease), indent=1), encoding="utf-8")
         shutil.copyfile(INPUTS_PATH, outgoing / INPUTS_PATH.name)
+    trace = _trace_of(context)
     if trace:
         (outgoing / TRACE_FILE).write_text(json.dumps(trace), encoding="utf-8")
         unbuilt = shutil.ignore_patterns("__pycache__")
         shutil.copytree(TRACING_PATH, outgoing / TRACING_PATH.name, ignore=unbuilt, dirs_exist_ok=True)
-    (outgoing / "job.json").write_text(json.dumps(jobfile, indent=1), encoding="utf-8")
-    machine.push(outgoing, attempt.key, _Counter())
-    return sent.bytes
+    (outgoing / "job.json").write_text(json.dumps(_jobfile(context, source), indent=1), encoding="utf-8")
+    machine.push(outgoing, context.key, context.upload())
+    return of_the_user
 
 
-class _Counter:
-    """Progress that is only counted."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        self.bytes = max(done, total)
+def _trace_of(context: Context) -> Any:
+    """What the tracer is to be asked before the run; None where the variant wants no preflight."""
+    return json.loads(context.job.options).get("traces", {}).get(context.variant.name)
 
 
-def _base_env(job: Job, lease: Lease) -> dict[str, str]:
-    """This machine's environment for a job that runs here; elsewhere the machine has its own."""
+def _jobfile(context: Context, source: Path) -> dict[str, Any]:
+    lease, variant = context.lease, context.variant
+    return build_jobfile(
+        context.spec, variant, context.attempt, lease, _base_env(context.job, lease), setup_of(variant, source, lease),
+        until=context.tenure.until, linger=context.tools.setting("attempt.linger"), preflight=bool(_trace_of(context)),
+    )  # fmt: skip
+
+
+def _base_env(job: Job, lease: Lease) -> dict[str, str] | None:
+    """This machine's environment for a job that runs here; elsewhere None: the machine's own."""
     if not lease.details.get("own_machine"):
-        return {}
+        return None
     kept = json.loads(job.options)["environment"]
     return {**kept["values"], **{name: os.environ[name] for name in kept["withheld"] if name in os.environ}}
 

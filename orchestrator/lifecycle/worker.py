@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event as Flag
 
-from backends.base import BackendError
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
 from orchestrator.home import Home
-from orchestrator.lifecycle.attempt import Tools
+from orchestrator.lifecycle.bills import ask_for_bills
 from orchestrator.lifecycle.job import run_job
 from orchestrator.lifecycle.locks import is_held, presence, try_lock
 from orchestrator.lifecycle.reaper import forget_strays, reap
 from orchestrator.lifecycle.registry import Backends
+from orchestrator.lifecycle.tools import Tools
 from orchestrator.lifecycle.vault import Vault
 from orchestrator.lifecycle.waking import started
 from orchestrator.records.errors import JournalError, StaleRecord
@@ -38,6 +39,9 @@ MANY = 10_000
 
 REAP_SECONDS = 300.0
 """How often it compares what is rented with what is recorded."""
+
+HOUSE = "housekeeping"
+"""Stands among the jobs under way; no job is called so, since their ids end in a hyphen and five characters."""
 
 ALL = 1_000_000
 """More unfinished jobs than there are."""
@@ -77,10 +81,11 @@ class Worker:
     idle_seconds: float | None
     _busy: dict[str, Future[None]] = field(default_factory=dict)
     _reaped: float = float("-inf")
+    _housekeeper: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "house"))
 
     def run(self) -> None:
         """Work. Raises JournalError when nothing can be recorded any more; runs then go on by themselves."""
-        with ThreadPoolExecutor(self.threads, thread_name_prefix="job") as pool:
+        with self._housekeeper, ThreadPoolExecutor(self.threads, thread_name_prefix="job") as pool:
             try:
                 while self._another_round(pool):
                     pass
@@ -114,8 +119,8 @@ class Worker:
         idle_since = looked = clock.monotonic()
         while True:
             now = clock.monotonic()
-            if now - self._reaped >= REAP_SECONDS:
-                self._reap()
+            if now - self._reaped >= REAP_SECONDS and HOUSE not in self._busy:
+                self._busy[HOUSE] = self._housekeeper.submit(self._keep_house)
                 self._drop_locks()
                 self._reaped = now
             if watch.changed() or self._harvest() or now - looked >= RETAKE_SECONDS:
@@ -131,11 +136,12 @@ class Worker:
         """Drop what has ended; raise what ended a job's thread. True if there is room again."""
         ended = [job for job, future in self._busy.items() if future.done()]
         for job in ended:
-            self._busy.pop(job).result()
+            with suppress(Stopped):
+                self._busy.pop(job).result()
         return bool(ended)
 
     def _take_up(self, pool: ThreadPoolExecutor) -> None:
-        room = self.threads - len(self._busy)
+        room = self.threads - len(self._busy.keys() - {HOUSE})
         for job in unfinished_jobs(self.tools.store, MANY) if room else ():
             if room and job not in self._busy and not is_held(self.tools.home.job_lock(job)):
                 self._busy[job] = pool.submit(self._carry, job)
@@ -157,13 +163,17 @@ class Worker:
                 if mine and self.tools.home.job_of_lock(path) not in unfinished_jobs(self.tools.store, ALL):
                     path.unlink(missing_ok=True)
 
-    def _reap(self) -> None:
-        forget_strays(self.tools)
+    def _keep_house(self) -> None:
+        """Give back what nobody owns, ask for bills; in a thread of its own, since providers may be slow to answer."""
         try:
-            for line in reap(self.tools, delete=True):
+            forget_strays(self.tools)
+            for line in reap(self.tools):
                 log.info("reaper: %s", line)
-        except BackendError as error:
-            log.warning("reaper: %s", error)
+            ask_for_bills(self.tools)
+        except (Stopped, JournalError):
+            raise
+        except Exception:  # a fault of a backend must not end the jobs of the others
+            log.exception("housekeeping")
 
 
 def carry(tools: Tools, job: str) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backends.units import format_usd
-from orchestrator.planning.climb import Belief, Option, climb
+from orchestrator.planning.climb import Belief, Option, climb, fit
 from orchestrator.planning.feasibility import Candidate, No
 from orchestrator.planning.outlook import Looking, Outlook
 from orchestrator.planning.plan import Code, Rejection
 from orchestrator.planning.search import Aim, best_order, dominators
 from orchestrator.planning.weights import Weights
+
+LEAST_FIT = 0.05
+"""An attempt whose memory suffices with less chance is not worth making, however little it costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +42,14 @@ def choose(candidates: Iterable[Candidate], looking: Looking, belief: Belief, li
     kinds = _kinds(candidates)
     firsts = [looking.at(kind[0]) for kind in kinds]
     aim = _aim(firsts, belief, limits)
-    useful = _useful(firsts, aim)
-    more = [looking.at(each) for place, kind in enumerate(kinds) if place in useful for each in kind[1:]]
+    worth = _worth_looking_at(firsts, belief, aim)
+    more = [looking.at(each) for count, kind in zip(worth, kinds, strict=True) for each in kind[1:count]]
     looks = sorted([*firsts, *more], key=_place)
-    payable = [each for each in looks if _payable(each, aim)]
-    rungs = [payable[place] for place in best_order([each.option for each in payable], belief, aim)]
+    eligible = [each for each in looks if _eligible(each, belief, aim)]
+    rungs = [eligible[place] for place in best_order([each.option for each in eligible], belief, aim)]
     taken = {id(each) for each in rungs}
     others = tuple(each for each in looks if id(each) not in taken)
-    dearer = (_dearer(each, kind[0]) for place, kind in enumerate(kinds) if place not in useful for each in kind[1:])
+    dearer = (_dearer(kind, count) for count, kind in zip(worth, kinds, strict=True) if count < len(kind))
     return Choice(tuple(rungs), others, tuple(dearer))
 
 
@@ -70,15 +73,18 @@ def _cost_of_success(option: Option, belief: Belief) -> float:
     return end.dollars(option) / end.succeeds if end.succeeds else math.inf
 
 
-def _useful(firsts: Sequence[Outlook], aim: Aim) -> set[int]:
-    """The kinds of which more than the cheapest could be on the ladder: not if there are better kinds enough."""
-    places = [place for place, each in enumerate(firsts) if _payable(each, aim)]
+def _worth_looking_at(firsts: Sequence[Outlook], belief: Belief, aim: Aim) -> list[int]:
+    """How many of each kind could be on the ladder: each is tried after the cheaper ones of its and of better kinds."""
+    places = [place for place, each in enumerate(firsts) if _eligible(each, belief, aim)]
     better = dominators([firsts[place].option for place in places], aim)
-    return {place for place, found in zip(places, better, strict=True) if len(found) < aim.rungs}
+    worth = [1] * len(firsts)
+    for place, found in zip(places, better, strict=True):
+        worth[place] = max(1, aim.rungs - len(found))
+    return worth
 
 
-def _payable(each: Outlook, aim: Aim) -> bool:
-    return each.lasts and each.reserved.micros <= aim.budget
+def _eligible(each: Outlook, belief: Belief, aim: Aim) -> bool:
+    return each.lasts and each.reserved.micros <= aim.budget and fit(each.option, belief) >= LEAST_FIT
 
 
 def _place(each: Outlook) -> tuple[float, int, int, int, str, str]:
@@ -89,6 +95,8 @@ def _place(each: Outlook) -> tuple[float, int, int, int, str, str]:
     return (each.option.success, candidate.order, *memory, offer.backend, offer.name)
 
 
-def _dearer(candidate: Candidate, than: Candidate) -> Rejection:
-    price = format_usd(than.offer.micros_per_hour)
-    return candidate.refused(No(Code.DEARER, f"no cheaper than {than.offer.name}, the same machine for {price}/h"))
+def _dearer(kind: Sequence[Candidate], count: int) -> Rejection:
+    least, first, *others = kind[0].offer, *kind[count:]
+    price = format_usd(least.micros_per_hour)
+    no = first.refused(No(Code.DEARER, f"no cheaper than {least.name}, the same machine for {price}/h"))
+    return replace(no, alike=tuple(each.offer.name for each in others))

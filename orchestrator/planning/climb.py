@@ -8,6 +8,7 @@ those with less remain possible. A rung that what was seen rules out is passed o
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ Belief = tuple[float, ...]
 
 State = tuple[float, Belief]
 """The chance to be on the way with a belief."""
+
+Memory = tuple[int, float, int, float]
+"""What an option has of each memory: the number of the need, and the exceedance of its capacity; VRAM, then RAM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,11 @@ class Option:
     out: float
     broken: float
     reserve: int
+
+    @property
+    def memory(self) -> Memory:
+        """All that decides what an attempt shows."""
+        return self.vram, self.vram_out, self.ram, self.ram_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +70,54 @@ def unknown(levels: int) -> Belief:
     return (1.0, 0.0) * levels
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How an attempt ends whose machine holds, from one belief on: the chance that it fits, and the states if not."""
+
+    fits: float
+    out: tuple[State, ...]
+
+
+def trial(option: Option, belief: Belief) -> Trial | None:
+    """That; None where ``option`` is ruled out by what is known, and passed over. Its costs and coin do not matter."""
+    ram, vram = 2 * option.ram, 2 * option.vram
+    if option.ram_out >= belief[ram] or option.vram_out >= belief[vram]:
+        return None
+    ram_out = _share(option.ram_out, belief[ram], belief[ram + 1])
+    vram_out = (1 - ram_out) * _share(option.vram_out, belief[vram], belief[vram + 1])
+    out = []
+    if ram_out > 0:
+        out.append((ram_out, _with(belief, ram, option.ram_out)))
+    if vram_out > 0:
+        # A run that got as far as filling the GPU had enough RAM.
+        enough = _with(belief, ram + 1, max(option.ram_out, belief[ram + 1]))
+        out.append((vram_out, _with(enough, vram, option.vram_out)))
+    return Trial(1 - ram_out - vram_out, tuple(out))
+
+
+def fit(option: Option, belief: Belief) -> float:
+    """The chance that its memory suffices."""
+    tried = trial(option, belief)
+    return tried.fits if tried else 0.0
+
+
 def step(option: Option, states: Iterable[State]) -> tuple[Chances, list[State]]:
     """Attempt ``option``: how that ends, and the states in which the climb goes on."""
     succeeds = runs_out = breaks = 0.0
-    after: dict[Belief, float] = {}
-    reliability, ram, vram = option.reliability, 2 * option.ram, 2 * option.vram
+    after: defaultdict[Belief, float] = defaultdict(float)
     for mass, belief in states:
-        if option.ram_out >= belief[ram] or option.vram_out >= belief[vram]:
-            after[belief] = after.get(belief, 0.0) + mass
+        tried = trial(option, belief)
+        if tried is None:
+            after[belief] += mass
             continue
-        holds = mass * reliability
-        ram_out = holds * _share(option.ram_out, belief[ram], belief[ram + 1])
-        vram_out = (holds - ram_out) * _share(option.vram_out, belief[vram], belief[vram + 1])
-        runs_out += ram_out + vram_out
-        succeeds += holds - ram_out - vram_out
+        holds = mass * option.reliability
+        succeeds += holds * tried.fits
         breaks += mass - holds
         if mass > holds:
-            after[belief] = after.get(belief, 0.0) + mass - holds
-        if ram_out > 0:
-            known = _with(belief, ram, option.ram_out)
-            after[known] = after.get(known, 0.0) + ram_out
-        if vram_out > 0:
-            # A run that got as far as filling the GPU had enough RAM.
-            enough = _with(belief, ram + 1, max(option.ram_out, belief[ram + 1]))
-            known = _with(enough, vram, option.vram_out)
-            after[known] = after.get(known, 0.0) + vram_out
+            after[belief] += mass - holds
+        for share, known in tried.out:
+            runs_out += holds * share
+            after[known] += holds * share
     return Chances(succeeds, runs_out, breaks), [(mass, belief) for belief, mass in after.items()]
 
 

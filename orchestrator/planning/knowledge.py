@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backends.base import Offer
 from backends.units import format_size
 
 _ENDED = {
@@ -15,7 +16,12 @@ _ENDED = {
     "unreachable": "could not reach its machine",
     "no_capacity": "found no capacity",
 }
-_UNAVAILABLE = {"no_capacity": "it had no capacity", "unreachable": "it never became reachable"}
+
+TRIES = 2
+"""Machines of one offer that may never become reachable before it counts as out of reach: the next is another one."""
+
+
+_EARLIER = " in an earlier attempt of this job"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,7 @@ class Seen:
     peak_ram_bytes: int | None = None
     peak_vram_bytes: int | None = None
     run_seconds: float | None = None
+    setup_seconds: float | None = None
     gpu: str | None = None
     this_job: bool = False
     where: str = ""
@@ -50,11 +57,21 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class Avoided:
+    """An offer that is not worth money for a while, whatever the job; ``why`` says it with the time that has passed."""
+
+    backend: str
+    offer: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Knowledge:
     """Everything seen so far, oldest first; ``killed_counts`` says that an unexplained SIGKILL speaks like an OOM."""
 
     seen: tuple[Seen, ...] = ()
     killed_counts: bool = True
+    avoided: tuple[Avoided, ...] = ()
 
     def out_of_ram(self, variant: str) -> Seen | None:
         """The attempt that shows the largest RAM known to be too small for ``variant``."""
@@ -72,11 +89,14 @@ class Knowledge:
             default=None,
         )
 
-    def out_of_memory_at(self, variant: str, backend: str, offer: str) -> Seen | None:
-        """An attempt in which ``variant`` ran out of memory on that very offer, whose capacity nobody recorded."""
+    def out_of_memory_at(self, variant: str, offer: Offer) -> Seen | None:
+        """An attempt in which ``variant`` ran out of memory on that very offer, all of which it had.
+
+        Of a shared machine it had a slice, and may be given a larger one, if anybody recorded how large it was.
+        """
         for s in self._out_of_memory(variant):
             capacity = s.vram_capacity_bytes if s.outcome == "oom_gpu" else s.ram_capacity_bytes
-            if (s.backend, s.offer) == (backend, offer) and not capacity:
+            if (s.backend, s.offer) == (offer.backend, offer.name) and not (offer.shared and capacity):
                 return s
         return None
 
@@ -93,11 +113,14 @@ class Knowledge:
         return tuple(s for s in self.seen if s.variant == variant and s.outcome == "succeeded")
 
     def unavailable(self, backend: str, offer: str) -> str | None:
-        """Why that offer cannot be had in this job: it had no capacity or never became reachable."""
-        for s in self.seen:
-            if s.this_job and (s.backend, s.offer) == (backend, offer) and s.outcome in _UNAVAILABLE:
-                return f"{_UNAVAILABLE[s.outcome]}{s.where or ' in an earlier attempt of this job'}"
-        return None
+        """Why that offer cannot be had in this job: it had no capacity, or never became reachable, here or lately."""
+        own = [s for s in self.seen if s.this_job and (s.backend, s.offer) == (backend, offer)]
+        if full := next((s for s in own if s.outcome == "no_capacity"), None):
+            return f"it had no capacity{full.where or _EARLIER}"
+        gone = [s for s in own if s.outcome == "unreachable"]
+        if len(gone) >= TRIES:
+            return f"{TRIES} of its machines never became reachable, the last{gone[-1].where or _EARLIER}"
+        return next((a.why for a in self.avoided if (a.backend, a.offer) == (backend, offer)), None)
 
     def _out_of_memory(self, variant: str) -> list[Seen]:
         outcomes = {"oom_host", "oom_gpu"} | ({"killed"} if self.killed_counts else set())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from backends.billing import Price
 from backends.units import decimal_usd
 
 
@@ -31,6 +32,7 @@ class Code(StrEnum):
     OOM_SEEN = "oom_seen"
     NOT_ALLOWED = "fallback_not_allowed"
     UNAVAILABLE = "unavailable"
+    NOT_SET_UP = "not_set_up"
     DEARER = "dearer"
     QUOTA = "quota"
     SAME_HEADROOM = "same_headroom"
@@ -43,6 +45,7 @@ class Code(StrEnum):
 class Rung:
     """One attempt that may be made. Its worst case is reserved before it starts, ``needed_micros`` at the least.
 
+    ``price`` is what it is reserved and settled with: ``worst_case_micros`` is that of ``allowed_seconds``.
     ``expected_*`` are of an attempt that succeeds; ``p_success`` and ``p_oom`` hold if it is tried, which it
     is with ``p_reached``.
     """
@@ -53,7 +56,7 @@ class Rung:
     gpu: str | None
     variant: str
     quality: float
-    micros_per_hour: int
+    price: Price
     expected_seconds: float
     wait_seconds: float
     allowed_seconds: float
@@ -67,6 +70,11 @@ class Rung:
     vram_capacity_bytes: int
     ram_cap_bytes: int | None
     reasons: tuple[str, ...]
+
+    @property
+    def micros_per_hour(self) -> int:
+        """The rate of the machine, without its disk."""
+        return self.price.micros_per_hour
 
     def to_json(self) -> dict[str, Any]:
         """The stable form for ``--json`` (docs/json.md)."""
@@ -98,7 +106,8 @@ class Rung:
 class Rejection:
     """An offer and variant that will not be tried, with the number that decides it in ``reason``.
 
-    ``change`` says what would lift it; ``gap`` is the share of the need that is lacking, 1 where nothing measures it.
+    ``alike`` names the offers of the same backend for which this holds word for word. ``change`` says what would lift
+    it; ``gap`` is the share of the need that is lacking, 1 where nothing measures it.
     """
 
     backend: str
@@ -108,16 +117,28 @@ class Rejection:
     reason: str
     change: str = ""
     gap: float = 1.0
+    alike: tuple[str, ...] = ()
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """The names of all offers that are rejected so."""
+        return (self.offer, *self.alike)
 
     def to_json(self) -> dict[str, Any]:
-        """The stable form for ``--json``."""
+        """The stable form for ``--json``; of the offers that are alike the first few are named, all are counted."""
         return {
             "backend": self.backend,
             "offer": self.offer,
             "variant": self.variant,
             "code": self.code.value,
             "reason": self.reason,
+            "alike": list(self.alike[:MOST_NAMED]),
+            "count": 1 + len(self.alike),
         }
+
+
+MOST_NAMED = 20
+"""Names of alike offers in ``--json``: plans are kept with their job, and catalogues have tens of thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +147,7 @@ class Plan:
 
     ``worst_case_micros`` is the sum of what the rungs reserve, never more than ``budget_micros``. ``expected_micros``,
     ``expected_seconds`` and ``p_success`` are those of climbing the ladder as it stands. ``what_if`` says what more
-    money, time or another setting would buy.
+    money, time or another setting would buy; ``notes`` say what could not be looked at.
     """
 
     ladder: tuple[Rung, ...]
@@ -138,6 +159,7 @@ class Plan:
     worst_case_micros: int
     advice: str = ""
     what_if: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The stable form for ``--json``."""
@@ -151,4 +173,5 @@ class Plan:
             "rejected": [rejection.to_json() for rejection in self.rejected],
             "advice": self.advice,
             "what_if": list(self.what_if),
+            "notes": list(self.notes),
         }

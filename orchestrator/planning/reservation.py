@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from backends.billing import Price
 from backends.units import decimal_usd, format_duration, format_usd
 from orchestrator.planning.duration import Course
 from orchestrator.planning.feasibility import No
 from orchestrator.planning.plan import Code
-from orchestrator.planning.price import Price
 
 LEAST_CHANCE = 0.95
 FULL_CHANCE = 0.999
@@ -46,29 +46,27 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Time on a machine at a price. ``full_seconds`` is the most that it may grow to."""
+    """Time on a machine, its price and what it costs: ``micros``. ``full_seconds`` is the most that it may grow to."""
 
     price: Price
     seconds: float
     full_seconds: float
-
-    @property
-    def micros(self) -> int:
-        """What the time costs."""
-        return self.price.micros(self.seconds)
+    micros: int
 
     @classmethod
     def least(cls, price: Price, allowance: Allowance) -> Reservation:
         """What a rung must have. Where time costs nothing the run may take all there is at once."""
         most = min(allowance.most, price.longest_seconds)
-        if price.micros_per_hour == 0:
-            return cls(price, most, most)
-        return cls(price, round(min(most, allowance.least), 3), round(min(most, allowance.full), 3))
+        if price.hourly_micros == 0:
+            return cls(price, most, most, price.micros(most))
+        seconds = round(min(most, allowance.least), 3)
+        return cls(price, seconds, round(min(most, allowance.full), 3), price.micros(seconds))
 
     def grown(self, spare: int) -> Reservation:
         """The same, longer as far as ``spare`` micro-dollars more can pay for it."""
         payable = self.price.seconds_for(self.micros + spare)
-        return replace(self, seconds=max(self.seconds, min(self.full_seconds, payable)))
+        seconds = max(self.seconds, min(self.full_seconds, payable))
+        return replace(self, seconds=seconds, micros=self.price.micros(seconds))
 
 
 def spread(reservations: Iterable[Reservation], spare: int) -> list[Reservation]:
@@ -91,7 +89,7 @@ def unaffordable(reserved: Reservation, left: int, *, above: int) -> No | None:
     price, rest = (f"${decimal_usd(m)}" if exact else format_usd(m) for m in (needed, left))
     return No(
         Code.BUDGET,
-        f"must reserve {price}: {format_duration(reserved.seconds)} at {format_usd(reserved.price.micros_per_hour)}/h"
+        f"must reserve {price}: {format_duration(reserved.seconds)} at {format_usd(reserved.price.hourly_micros)}/h"
         f"{_besides(reserved.price)}; {rest} is left" + (" by the rungs above" if above else ""),
         f"raise --budget by {format_usd(lacking)}",
         (needed - left) / needed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -40,14 +40,8 @@ class Ending:
     run_micros: int
     idle_micros: int
     observation: Observation | None
-
-
-def newest_ends(store: Store, limit: int) -> list[tuple[str, str]]:
-    """Backend and outcome of the newest attempts that ended."""
-    with store.read() as session:
-        query = select(Attempt.backend, Attempt.outcome).where(col(Attempt.outcome).is_not(None))
-        ends = session.exec(query.order_by(col(Attempt.id).desc()).limit(limit))
-        return [(backend, outcome) for backend, outcome in ends if outcome]
+    wasted: bool = False
+    """The machine never became reachable: what it cost besides is ``waste`` and not ``idle``."""
 
 
 def open_attempt(store: Store, attempt: Attempt, text: str, data: Mapping[str, Any]) -> int:
@@ -76,6 +70,22 @@ def _committed_micros(session: Session, job_id: str) -> int:
     return int(session.exec(select(func.coalesce(func.sum(committed), 0)).where(Attempt.job_id == job_id)).one())
 
 
+def begin_lease(store: Store, key: str, ends_at: str) -> None:
+    """Before the provider is called: the moment when the reservation under ``key`` will be used up."""
+    with store.write() as session:
+        session.exec(
+            update(LeaseRow)
+            .where(col(LeaseRow.key) == key, col(LeaseRow.state) == LeaseState.INTENDED)
+            .values(ends_at=ends_at)
+        )
+
+
+def lease_row(store: Store, key: str) -> LeaseRow:
+    """What is recorded of the lease under ``key``."""
+    with store.read() as session:
+        return session.exec(select(LeaseRow).where(LeaseRow.key == key)).one()
+
+
 def lease_is_live(store: Store, lease: Lease) -> None:
     """Remember the provider's name for the machine, as soon as it is known."""
     with store.write() as session:
@@ -93,8 +103,7 @@ def lease_is_live(store: Store, lease: Lease) -> None:
 
 def recorded_lease(store: Store, key: str) -> Lease | None:
     """The lease under ``key`` as recorded; None before the provider ever answered."""
-    with store.read() as session:
-        row = session.exec(select(LeaseRow).where(LeaseRow.key == key)).one()
+    row = lease_row(store, key)
     if row.lease_id is None:
         return None
     return Lease(row.key, row.backend, row.lease_id, moment(row.created_at), json.loads(row.details))
@@ -108,6 +117,18 @@ def lease_is_gone(store: Store, key: str, at: str) -> None:
             .where(col(LeaseRow.key) == key, col(LeaseRow.state) != LeaseState.GONE)
             .values(state=LeaseState.GONE, deleted_at=at)
         )
+
+
+def backends_used(store: Store) -> set[str]:
+    """Names of the backends that anything was ever rented from, or is about to be."""
+    with store.read() as session:
+        return set(session.exec(select(LeaseRow.backend).distinct()))
+
+
+def known_keys(store: Store, keys: Collection[str]) -> set[str]:
+    """Those of ``keys`` under which this journal has rented, or meant to."""
+    with store.read() as session:
+        return set(session.exec(select(LeaseRow.key).where(col(LeaseRow.key).in_(keys))))
 
 
 def leases_not_gone(store: Store) -> list[LeaseRow]:
@@ -140,11 +161,7 @@ def settle(store: Store, attempt: Attempt, ending: Ending, at: str) -> None:
         )
         if cast("CursorResult[Any]", session.exec(fenced)).rowcount != 1:
             raise StaleRecord(f"attempt {attempt.key} was settled by another worker")
-        idle_seconds = max(0.0, ending.held_seconds - ending.run_seconds)
-        for kind, micros, seconds in (
-            ("run", ending.run_micros, ending.run_seconds),
-            ("idle", ending.idle_micros, idle_seconds),
-        ):
+        for kind, micros, seconds in _charges(ending):
             session.add(
                 Charge(attempt_id=attempt_id, job_id=attempt.job_id, kind=kind, micros=micros, seconds=seconds, at=at)
             )
@@ -153,6 +170,15 @@ def settle(store: Store, attempt: Attempt, ending: Ending, at: str) -> None:
         text = f"attempt {attempt.number}: {ending.summary}"
         data = {"outcome": ending.outcome, "evidence": list(ending.evidence), "attempt": attempt.number}
         add_event(session, attempt.job_id, at, "outcome", text, data)
+
+
+def _charges(ending: Ending) -> list[tuple[str, int, float]]:
+    """Kind, micro-dollars, seconds: of each attempt what its run took, and what the rest of its lease took."""
+    rest = max(0.0, ending.held_seconds - ending.run_seconds)
+    return [
+        ("run", ending.run_micros, ending.run_seconds),
+        ("waste" if ending.wasted else "idle", ending.idle_micros, rest),
+    ]
 
 
 def spent_micros(store: Store, job_id: str) -> int:

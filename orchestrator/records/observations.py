@@ -1,4 +1,4 @@
-"""What attempts have taught, here and elsewhere: reading, sharing, forgetting."""
+"""What attempts have taught, here and elsewhere: recorded, and forgotten."""
 
 from __future__ import annotations
 
@@ -10,20 +10,6 @@ from sqlmodel import col, select
 
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Observation
-
-
-def observations_of(store: Store, name: str, digest: str) -> list[Observation]:
-    """What attempts of jobs with this name and this very spec and files have taught, oldest first."""
-    with store.read() as session:
-        query = select(Observation).where(Observation.name == name, Observation.spec_digest == digest)
-        return list(session.exec(query.order_by(col(Observation.at).desc()).limit(200)))[::-1]
-
-
-def newest_observations(store: Store, limit: int) -> list[Observation]:
-    """What the newest attempts of all jobs have taught, oldest first."""
-    with store.read() as session:
-        query = select(Observation).order_by(col(Observation.at).desc(), col(Observation.id).desc())
-        return list(session.exec(query.limit(limit)))[::-1]
 
 
 def add_observations(store: Store, observations: Iterable[Observation]) -> int:

@@ -18,7 +18,7 @@ from orchestrator.records.version import HEAD, read_version
 
 Row = dict[str, Any]
 
-_JSON_COLUMNS = frozenset({"spec", "options", "plan", "evidence", "result", "details", "data", "versions"})
+_JSON_COLUMNS = frozenset({"spec", "options", "plan", "evidence", "result", "details", "data"})
 
 
 class UnknownJob(Exception):
@@ -118,6 +118,24 @@ class Reader:
     def charges(self, attempt_id: int) -> list[Row]:
         """What an attempt's money went to."""
         return self.rows("SELECT kind, micros, seconds FROM charge WHERE attempt_id = ? ORDER BY kind", (attempt_id,))
+
+    def unreachable(self, since: str) -> list[Row]:
+        """Machines that were paid for and never became reachable, given up after ``since``, newest first: ``backend``,
+        ``offer``, ``ended_at``, and the ``details`` of the lease.
+        """
+        return self.rows(
+            """
+            SELECT attempt.backend, attempt.offer, attempt.ended_at, lease.details
+              FROM charge JOIN attempt ON attempt.id = charge.attempt_id JOIN lease ON lease.attempt_id = attempt.id
+             WHERE attempt.ended_at > ? AND charge.kind = 'waste' ORDER BY attempt.ended_at DESC
+            """,
+            (since,),
+        )
+
+    def bill(self, attempt_id: int) -> Row | None:
+        """The provider's own account of an attempt, where one is expected; its ``provider_micros`` may be None yet."""
+        rows = self.rows("SELECT provider_micros, asked_at, final FROM bill WHERE attempt_id = ?", (attempt_id,))
+        return rows[0] if rows else None
 
     def events(self, job_id: str, after: int = 0) -> list[Row]:
         """What was told of a job after event ``after``."""

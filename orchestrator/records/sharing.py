@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from orchestrator.records.learned import Recorded
 from orchestrator.records.tables import Observation
 
 SCHEMA: Literal[1] = 1
@@ -67,7 +68,7 @@ def identified(observation: Observation) -> Observation:
     return observation
 
 
-def to_line(observation: Observation) -> str:
+def to_line(observation: Observation | Recorded) -> str:
     """The line of the file that stands for ``observation``."""
     values = {name: getattr(observation, name) for name in _CONTENT}
     known = {name: value for name, value in values.items() if value is not None}

@@ -72,6 +72,8 @@ class Attempt(SQLModel, table=True):
     cost_micros: int = Field(default=0, sa_type=BigInteger)
     started_at: str
     ended_at: str | None = None
+    price: str = Field(default="{}", sa_type=Text)
+    """As ``Price.to_json`` gives it; empty in attempts of older programs, which were charged by their rate alone."""
 
 
 class Step(SQLModel, table=True):
@@ -105,7 +107,9 @@ class StepTry(SQLModel, table=True):
 
 
 class LeaseRow(SQLModel, table=True):
-    """A machine that is, was or may have been rented, under the attempt's key."""
+    """A machine that is, was or may have been rented, under the attempt's key. ``ends_at`` is when its reservation is
+    used up; None where time counts by the machine's own clock alone.
+    """
 
     __tablename__: ClassVar[str] = "lease"
     __table_args__ = (_one_of("state", LeaseState), Index("lease_by_state", "state"))
@@ -118,10 +122,13 @@ class LeaseRow(SQLModel, table=True):
     created_at: str
     deleted_at: str | None = None
     details: str = Field(default="{}", sa_type=Text)
+    ends_at: str | None = None
 
 
 class Charge(SQLModel, table=True):
-    """Money spent by an attempt: ``run`` while the user's command ran, ``idle`` for the rest of the lease."""
+    """Money spent by an attempt: ``run`` while the user's command ran, ``idle`` for the rest of the lease, or ``waste``
+    where the machine was paid for and never became reachable.
+    """
 
     __tablename__: ClassVar[str] = "charge"
     __table_args__ = (UniqueConstraint("attempt_id", "kind"), Index("charge_by_job", "job_id"))
@@ -133,6 +140,22 @@ class Charge(SQLModel, table=True):
     micros: int = Field(sa_type=BigInteger)
     seconds: float
     at: str
+
+
+class Bill(SQLModel, table=True):
+    """The provider's own account of a lease that is over, beside ours. ``provider_micros`` is None until it shows;
+    ``final`` says that it has not changed since it was last asked for, so that nobody need ask again.
+    """
+
+    __tablename__: ClassVar[str] = "bill"
+    __table_args__ = (Index("bill_by_final", "final"),)
+
+    key: str = Field(primary_key=True, foreign_key="lease.key")
+    attempt_id: int = Field(foreign_key="attempt.id", index=True, unique=True)
+    backend: str
+    provider_micros: int | None = Field(default=None, sa_type=BigInteger)
+    asked_at: str | None = None
+    final: bool = False
 
 
 class Event(SQLModel, table=True):

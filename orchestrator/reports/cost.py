@@ -1,4 +1,6 @@
-"""Where every cent went: by job, backend, variant or day, split into success, failed attempts and idle time."""
+"""Where every cent went: by job, backend, variant or day, split into success, failed attempts, idle time and waste;
+and beside our own account what providers say of it.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,13 @@ _GROUPS = {
 }
 _JOB = "JOIN job ON job.id = attempt.job_id"
 
-_SUMS = ("attempts", "succeeded", "success_micros", "failed_micros", "idle_micros", "micros", "seconds")
+_SUMS = (
+    "attempts", "succeeded", "success_micros", "failed_micros", "idle_micros", "wasted_micros", "micros", "seconds",
+    "provider_micros", "compared_micros", "unbilled",
+)  # fmt: skip
 
-# Every ended attempt has one charge of each kind. CROSS JOIN holds SQLite to this order: all charges as they lie in the
-# file, each finding its attempt by number; twice as quick as what it would choose.
+# Every ended attempt has one charge of the kind `run`, and at most one bill. CROSS JOIN holds SQLite to this order: all
+# charges as they lie in the file, each finding its attempt by number; twice as quick as what it would choose.
 _QUERY = """
 WITH line AS (
     SELECT {group} AS name,
@@ -38,9 +43,14 @@ WITH line AS (
            sum(charge.micros * (charge.kind = 'run' AND attempt.outcome = 'succeeded')) AS success_micros,
            sum(charge.micros * (charge.kind = 'run' AND attempt.outcome <> 'succeeded')) AS failed_micros,
            sum(charge.micros * (charge.kind = 'idle')) AS idle_micros,
+           sum(charge.micros * (charge.kind = 'waste')) AS wasted_micros,
            sum(charge.micros) AS micros,
-           sum(charge.seconds) AS seconds
+           sum(charge.seconds) AS seconds,
+           coalesce(sum(bill.provider_micros * (charge.kind = 'run')), 0) AS provider_micros,
+           sum(charge.micros * (bill.provider_micros IS NOT NULL)) AS compared_micros,
+           sum(charge.kind = 'run' AND bill.key IS NOT NULL AND bill.provider_micros IS NULL) AS unbilled
       FROM charge CROSS JOIN attempt ON attempt.id = charge.attempt_id {job}
+      LEFT JOIN bill ON bill.attempt_id = attempt.id
      WHERE attempt.started_at >= ?
      GROUP BY 1
 )
@@ -71,5 +81,9 @@ def _line(row: Row) -> dict[str, Any]:
         "success_usd": decimal_usd(row["success_micros"]),
         "failed_usd": decimal_usd(row["failed_micros"]),
         "idle_usd": decimal_usd(row["idle_micros"]),
+        "wasted_usd": decimal_usd(row["wasted_micros"]),
+        "provider_usd": decimal_usd(row["provider_micros"]),
+        "difference_usd": decimal_usd(row["provider_micros"] - row["compared_micros"]),
+        "unbilled": row["unbilled"],
         "seconds": round(row["seconds"], 3),
     }

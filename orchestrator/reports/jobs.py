@@ -9,7 +9,9 @@ from orchestrator.records.reading import Reader, Row
 
 Json = dict[str, Any]
 
-_NOTES = frozenset({"waiting", "preflight", "fetch", "cancel", "resumed"})
+_NOTES = frozenset(
+    {"waiting", "preflight", "fetch", "cancel", "resumed", "price", "unreachable", "reached", "silent", "results"}
+)
 """Kinds of events that attempts and steps do not tell by themselves."""
 
 
@@ -96,6 +98,7 @@ def _attempt(reader: Reader, row: Row) -> Json:
         "allowed_seconds": row["allowed_seconds"],
         "reserved_usd": decimal_usd(row["reserved_micros"]),
         "cost_usd": decimal_usd(row["cost_micros"]),
+        **_bill(reader, row),
         "charges": [
             {"kind": c["kind"], "usd": decimal_usd(c["micros"]), "seconds": round(c["seconds"], 3)}
             for c in reader.charges(row["id"])
@@ -106,10 +109,24 @@ def _attempt(reader: Reader, row: Row) -> Json:
     }
 
 
+def _bill(reader: Reader, row: Row) -> Json:
+    """What the provider says that the attempt cost, and whether it will be asked again."""
+    bill = reader.bill(row["id"])
+    if bill is None:
+        return {"provider_usd": None, "difference_usd": None, "bill_expected": False}
+    micros = bill["provider_micros"]
+    return {
+        "provider_usd": None if micros is None else decimal_usd(micros),
+        "difference_usd": None if micros is None else decimal_usd(micros - row["cost_micros"]),
+        "bill_expected": not bill["final"],
+    }
+
+
 def _step(reader: Reader, row: Row) -> Json:
     return {
         "name": row["name"],
         "state": row["state"],
+        "bytes": (row["result"] or {}).get("bytes"),
         "tries": [
             {
                 "number": t["number"],

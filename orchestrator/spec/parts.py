@@ -155,8 +155,8 @@ class When(Part):
         )
         for what, bound, count in found:
             if bound is not None and not bound.holds(count):
-                has = "has no GPU" if what == "VRAM" and not count else f"has {format_size(count)}"
-                yield f"wants {what} {bound}, and {offer.name} {has}"
+                has = "no GPU" if what == "VRAM" and not count else format_size(count)
+                yield f"wants {what} {bound}; it has {has}"
 
 
 class Duration(Part):

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cli.submitting import Wish, prepare, record
+from orchestrator.cli.recording import record
+from orchestrator.cli.submitting import Wish, prepare
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.home import Home
 from orchestrator.planning.plan import Priority
@@ -102,7 +103,13 @@ class Place:
     def price(self, usd_per_hour: str) -> None:
         self.home.config.write_text(f'[local]\nprice_per_hour = "{usd_per_hour}"\n')
 
-    def submit(self, spec: dict[str, Any], files: dict[str, bytes] | None = None, budget: int = 10_000_000) -> str:
+    def submit(
+        self,
+        spec: dict[str, Any],
+        files: dict[str, bytes] | None = None,
+        budget: int = 10_000_000,
+        backends: tuple[str, ...] = (),
+    ) -> str:
         """Record a job as `gpujob submit` does, and wake nobody."""
         work = self.folder / "spec"
         work.mkdir(exist_ok=True)
@@ -112,8 +119,8 @@ class Place:
         (work / "job.yaml").write_text(json.dumps({**base, "env": {"RUNS": str(self.runs_file)}, **spec}))
         with _one_migration:
             store = Store(self.home.journal)
-        wish = Wish(work / "job.yaml", budget, Priority.BALANCED)
-        prepared = prepare(self.home, store, wish)
+        wish = Wish(work / "job.yaml", budget, Priority.BALANCED, backends)
+        prepared = prepare(self.home, Reader(self.home.journal), wish)
         assert prepared.plan.ladder, prepared.plan.advice
         job = record(self.home, store, wish, prepared)
         store.close()

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from crash_kit import NEVER, Place, Zygote, check_whole, eventually, interrupted_by
@@ -55,7 +55,8 @@ WAITS = {
 pytestmark = pytest.mark.timeout(900)
 
 Told = Callable[[str, object], None]
-Crash = Callable[[Place, Zygote, int], bool]
+P = TypeVar("P", bound=Place)
+Crash = Callable[[P, Zygote, int], bool]
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +64,7 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRASH_SECRET", "a value that is gone at the end")
 
 
-def sweep_all(folder: Path, crash: Crash, told: Told) -> None:
+def sweep_all(folder: Path, crash: Crash[P], told: Told, kind: type[P] = Place) -> None:
     """Raise N until ``crash(place, zygote, N)`` says that the worker was not killed."""
     done = threading.Event()
     numbers = iter(range(1, NEVER))
@@ -76,7 +77,7 @@ def sweep_all(folder: Path, crash: Crash, told: Told) -> None:
             while not done.is_set():
                 with turn:
                     number = next(numbers)
-                if crash(Place(folder / f"at-{number}"), zygote, number):
+                if crash(kind(folder / f"at-{number}"), zygote, number):
                     reached.append(number)
                 else:
                     done.set()

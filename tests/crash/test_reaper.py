@@ -14,8 +14,8 @@ from crash_kit import Place
 
 from backends.base import Lease, LeaseRequest, Need
 from backends.local import LocalBackend
-from orchestrator.lifecycle.attempt import Tools
 from orchestrator.lifecycle.reaper import Discrepancy, discrepancies, forget_strays, mend
+from orchestrator.lifecycle.tools import Tools
 from orchestrator.lifecycle.worker import open_tools
 from orchestrator.records.attempts import lease_is_live, open_attempt
 from orchestrator.records.jobs import add_job
@@ -61,7 +61,7 @@ def end(tools: Tools, key: str) -> None:
 
 
 def found(tools: Tools) -> list[tuple[str, str]]:
-    return [(each.finding.value, each.key) for each in discrepancies(tools)]
+    return [(each.finding.value, each.key) for each in discrepancies(tools)[0]]
 
 
 def test_what_an_attempt_under_way_has_rented_is_accounted_for(tools: Tools, backend: LocalBackend) -> None:
@@ -81,7 +81,7 @@ def test_an_orphan_is_given_back_with_all_that_runs_there(place: Place, tools: T
     note = place.home.local / "a file of somebody else"
     note.write_text("keep")
     assert found(tools) == [("orphan", key), ("orphan", stranger.key)]
-    mended = [mend(tools, each) for each in discrepancies(tools)]
+    mended = [mend(tools, each) for each in discrepancies(tools)[0]]
     assert mended == ["given back", "given back"]
     assert found(tools) == []
     assert list(backend.owned()) == []
@@ -100,7 +100,7 @@ def test_the_record_of_a_machine_that_is_gone_is_closed(tools: Tools, backend: L
     assert found(tools) == [], "its attempt is under way and will see to it"
     end(tools, key)
     assert found(tools) == [("ghost", key)]
-    assert [mend(tools, each) for each in discrepancies(tools)] == ["record closed"]
+    assert [mend(tools, each) for each in discrepancies(tools)[0]] == ["record closed"]
     assert found(tools) == []
 
 
@@ -137,7 +137,7 @@ def test_a_worker_reaps_by_itself(place: Place, tools: Tools, backend: LocalBack
 
 def test_findings_name_what_they_are_about(tools: Tools, backend: LocalBackend) -> None:
     rent(backend, "nobody-a1")
-    one: Discrepancy = discrepancies(tools)[0]
+    one: Discrepancy = discrepancies(tools)[0][0]
     assert one.text == "local nobody-a1 (nobody-a1) is rented, but no attempt that is under way owns it"
 
 
@@ -161,4 +161,4 @@ def test_a_rented_machine_of_a_job_that_has_ended_is_an_orphan_but_waiting_resul
         lease_is_live(tools.store, Lease(key, "local", key, datetime(2026, 1, 2, tzinfo=UTC), {"own_machine": own}))
     with tools.store.write() as session:
         session.connection().exec_driver_sql("UPDATE job SET state = 'failed'")
-    assert [found.key for found in discrepancies(tools)] == [keys[1]]
+    assert [found.key for found in discrepancies(tools)[0]] == [keys[1]]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,15 @@ def eventually(what: Callable[[], Any], why: str) -> Any:
             return value
         time.sleep(0.005)
     raise AssertionError(f"never: {why}")
+
+
+def python38() -> str | None:
+    """A Python 3.8 that really starts: a version manager may leave a name on PATH that leads nowhere."""
+    known = [str(path) for path in Path.home().glob(".pyenv/versions/3.8*/bin/python")]
+    for python in (*known, shutil.which("python3.8")):
+        if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+            return python
+    return None
 
 
 class Job:
@@ -92,3 +103,20 @@ class Job:
 
     def processes(self) -> list[int]:
         return runner.carriers(self.key)
+
+
+@contextmanager
+def jobs_that_leave_nothing(tmp_path: Path) -> Iterator[Callable[..., Job]]:
+    """Makes jobs; afterwards nothing of them may be alive, and no supervisor may have crashed."""
+    jobs: list[Job] = []
+
+    def make(folder: Path | None = None) -> Job:
+        number = len(jobs) + 1
+        jobs.append(Job(folder or tmp_path / f"job{number}", f"test-{os.getpid()}-{tmp_path.name}-{number}"))
+        return jobs[-1]
+
+    yield make
+    for job in jobs:
+        assert runner.sweep(str(job.dir), job.key) == []
+        log = job.dir / "runner.log"
+        assert not log.exists() or "Traceback" not in log.read_text(), log.read_text()

@@ -6,12 +6,8 @@ from pathlib import Path
 import pytest
 
 from backends.base import Lease
-from orchestrator.lifecycle.jobfile import (
-    WIND_DOWN_SECONDS,
-    build_jobfile,
-    input_list,
-    kept_environment,
-)
+from orchestrator.lifecycle.jobfile import build_jobfile, input_list, kept_environment
+from orchestrator.lifecycle.tenure import WIND_DOWN_SECONDS, Until
 from orchestrator.records.tables import Attempt
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.model import JobSpec
@@ -118,3 +114,27 @@ def test_a_preflight_is_told_only_where_the_spec_asks_for_one(spec):
     told = build_jobfile(spec, spec.resolved("default"), attempt(), lease(), {}, None, preflight=True)["preflight"]
     assert told["seconds"] == 180
     assert told["command"].endswith("-m tracing preflight trace.json")
+
+
+ENDS = datetime(2026, 11, 21, 12, tzinfo=UTC)
+RENTED = {"jobs": "/jobs", "stop": ["halt"], "stop_pid1": "GPUJOB_KEY=train-abcde-a1", "place": "X"}
+
+
+def test_a_rented_machine_is_told_when_and_how_to_end_itself(spec: JobSpec) -> None:
+    file = build_jobfile(
+        spec, spec.resolved("default"), attempt(10**6), lease(**RENTED), {}, None, Until(800, ENDS, 60)
+    )
+    assert file["machine"] == {
+        "stop": ["halt"],
+        "stop_pid1": "GPUJOB_KEY=train-abcde-a1",
+        "linger": 1800.0,
+        "ends_utc": ENDS.timestamp() - 5,
+        "lease": 800 - 5,
+    }
+    assert (file["limits"]["lease"], file["limits"]["lease_ends_utc"]) == (740, ENDS.timestamp() - 60)
+
+
+def test_this_machine_and_one_without_means_are_not_told_to_end_themselves(spec: JobSpec) -> None:
+    assert build(spec, lease(own_machine=True), attempt())["machine"] is None
+    plain = build_jobfile(spec, spec.resolved("default"), attempt(), lease(), {}, None, Until(800, ENDS, 60))
+    assert plain["machine"] is None

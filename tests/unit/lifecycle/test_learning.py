@@ -6,6 +6,7 @@ from orchestrator.lifecycle.learning import calibrated, learned, observed, relia
 from orchestrator.planning.need import MemoryNeed, VariantNeed
 from orchestrator.records.jobs import add_job
 from orchestrator.records.observations import add_observations
+from orchestrator.records.reading import Reader
 from orchestrator.records.sharing import identified
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Attempt, Job, Observation
@@ -24,9 +25,9 @@ def row(second: int, **more: object) -> Observation:
     return identified(Observation(**{**values, **more}))
 
 
-def taught_need(store):
+def taught_need(journal):
     needs = {"full": NEED}
-    return calibrated(learned(store, needs), "ocr", "abc", needs)
+    return calibrated(learned(Reader(journal), needs), "ocr", "abc", needs)
 
 
 def test_places_are_named_as_the_tables_name_them():
@@ -45,9 +46,9 @@ def test_only_runs_that_went_through_or_ran_out_tell_of_memory():
 
 def test_recorded_runs_correct_the_prediction(tmp_path):
     store = Store(tmp_path / "journal.sqlite")
-    assert taught_need(store) == {"full": NEED}
+    assert taught_need(tmp_path / "journal.sqlite") == {"full": NEED}
     add_observations(store, [row(0), row(1)])
-    found = taught_need(store)["full"]
+    found = taught_need(tmp_path / "journal.sqlite")["full"]
     assert found.vram is not None
     assert found.vram.median_bytes == pytest.approx(11 * GB, rel=0.02)
     assert found.ram == NEED.ram
@@ -56,7 +57,7 @@ def test_recorded_runs_correct_the_prediction(tmp_path):
 def test_an_oom_is_felt_by_the_next_plan(tmp_path):
     store = Store(tmp_path / "journal.sqlite")
     add_observations(store, [row(0, outcome="oom_gpu", vram_above_bytes=16 * GB)])
-    found = taught_need(store)["full"]
+    found = taught_need(tmp_path / "journal.sqlite")["full"]
     assert found.vram is not None
     assert found.vram.p_oom(16 * GB) == 1.0
 
@@ -84,5 +85,5 @@ def test_a_backend_is_as_reliable_as_it_was(tmp_path):
                     outcome=outcome,
                 )
             )
-    found = reliability(store)
+    found = reliability(Reader(tmp_path / "journal.sqlite"))
     assert found == {"pod": pytest.approx((2 + 20 * 0.97) / 23), "vast": pytest.approx(20 * 0.94 / 21)}

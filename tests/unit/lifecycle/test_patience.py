@@ -8,7 +8,7 @@ import pytest
 
 from backends.base import Lease, LeaseRequest, NoCapacity, Offer, Transient
 from backends.local import LocalBackend
-from orchestrator.lifecycle.patience import CALL_TRIES, PatientBackend
+from orchestrator.lifecycle.patience import CALL_TRIES, LONGEST_ASKED_WAIT, LONGEST_WAIT, PatientBackend
 
 OFFER = Offer("local", "cpu", 8 * 10**9, 10**9, 2, 0, shared=True)
 
@@ -63,3 +63,13 @@ def test_the_power_to_measure_is_passed_through(tmp_path):
     assert backend.metered.held_seconds(lease) >= 0
     gone = Lease("other", "local", "other", datetime(2026, 11, 21, tzinfo=UTC))
     assert backend.metered.held_seconds(gone) is None
+
+
+def test_a_provider_that_says_how_long_to_wait_is_believed_within_reason(tmp_path):
+    _, backend, waits = patient(
+        tmp_path, Transient("429", retry_after=7.0), Transient("429", retry_after=3600.0), Transient("503")
+    )
+    backend.create(LeaseRequest("k", OFFER))
+    assert 7.0 <= waits[0] <= 7.0 + LONGEST_WAIT
+    assert LONGEST_ASKED_WAIT <= waits[1] <= LONGEST_ASKED_WAIT + LONGEST_WAIT
+    assert waits[2] <= LONGEST_WAIT

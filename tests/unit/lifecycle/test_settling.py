@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
+from backends.billing import Price
 from orchestrator.lifecycle.outcome import Outcome, Verdict
 from orchestrator.lifecycle.settling import settlement
 from orchestrator.planning.need import MemoryNeed, VariantNeed
 from orchestrator.records.attempts import open_attempt, settle
 from orchestrator.records.jobs import add_job
-from orchestrator.records.observations import newest_observations
+from orchestrator.records.learned import Recorded, newest_observations
+from orchestrator.records.reading import Reader
 from orchestrator.records.states import StepState
 from orchestrator.records.store import Store
-from orchestrator.records.tables import Attempt, Job, Observation, Step
+from orchestrator.records.tables import Attempt, Job, Step
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.model import JobSpec
 
@@ -34,7 +36,7 @@ def spec(tmp_path: Path) -> JobSpec:
     return load_spec(file)
 
 
-def observation(folder: Path, spec: JobSpec, verdict: Verdict, predicted: VariantNeed | None) -> Observation:
+def observation(folder: Path, spec: JobSpec, verdict: Verdict, predicted: VariantNeed | None) -> Recorded:
     store = Store(folder / "journal.sqlite")
     options = json.dumps({"digest": "abc"})
     job = Job(id="noop-1", name="noop", budget_micros=0, priority="cost", spec="{}", options=options, created_at=AT)
@@ -49,8 +51,8 @@ def observation(folder: Path, spec: JobSpec, verdict: Verdict, predicted: Varian
         session.add(
             Step(attempt_id=attempt.id, name="execute", position=3, state=StepState.DONE, result=json.dumps(result))
         )
-    settle(store, attempt, settlement(store, job, spec, attempt, verdict, 60.0, AT, predicted), AT)
-    return newest_observations(store, 9)[0]
+    settle(store, attempt, settlement(store, job, spec, attempt, verdict, 60.0, AT, predicted, Price(0)), AT)
+    return newest_observations(Reader(folder / "journal.sqlite"), 9)[0]
 
 
 def test_everything_seen_and_predicted_is_kept(tmp_path, spec):

@@ -14,7 +14,8 @@ from sqlalchemy.exc import IntegrityError
 
 from backends.base import Transient
 from orchestrator.clock import SystemClock
-from orchestrator.lifecycle.journal import Cancelled, Journal, Patience, StepFailed
+from orchestrator.lifecycle.endings import Cancelled, StepFailed
+from orchestrator.lifecycle.journal import Journal, Patience
 from orchestrator.records.attempts import Ending, OverBudget, open_attempt, settle
 from orchestrator.records.errors import JournalError, StaleRecord
 from orchestrator.records.jobs import add_job, attempts_of, finish_job, get_job, request_cancel, requeue, start_job

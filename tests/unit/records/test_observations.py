@@ -4,6 +4,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from sqlalchemy import create_engine
 from orchestrator.cli.history import export_history, import_history, reset_history
 from orchestrator.home import Home
 from orchestrator.records import migrations
-from orchestrator.records.observations import add_observations, newest_observations, observations_of
+from orchestrator.records.learned import Recorded, newest_observations, observations_of
+from orchestrator.records.observations import add_observations
+from orchestrator.records.reading import Reader
 from orchestrator.records.sharing import HistoryError, from_lines, identified, to_line
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Observation
@@ -69,7 +72,7 @@ def journal_of_0002(path: Path) -> None:
 def test_a_journal_of_0002_is_upgraded_without_loss(tmp_path):
     path = tmp_path / "journal.sqlite"
     journal_of_0002(path)
-    found = observations_of(Store(path), "ocr", "abc")
+    found = observations_of(Reader(path), "ocr", "abc")
     assert sorted((each.attempt_id, each.peak_ram_bytes) for each in found) == [(1, 10**9), (2, 2 * 10**9)]
     assert all(re.fullmatch("[0-9a-f]{64}", each.content_id) for each in found)
     assert len({each.content_id for each in found}) == 2
@@ -94,6 +97,7 @@ def test_an_upgraded_journal_has_the_same_columns_as_a_new_one(tmp_path):
                             journal.execute("PRAGMA table_info(observation)")})  # fmt: skip
     assert columns[0] == columns[1]
     assert {name for name, *_ in columns[1]} == set(Observation.model_fields)
+    assert {each.name for each in fields(Recorded)} == set(Observation.model_fields), "read without an ORM"
 
 
 def test_what_one_exports_another_learns_once(home, tmp_path):
@@ -103,7 +107,7 @@ def test_what_one_exports_another_learns_once(home, tmp_path):
     for _ in range(2):
         import_history(other, file)
     import_history(home, file)
-    theirs, ours = newest_observations(Store(other.journal), 100), newest_observations(Store(home.journal), 100)
+    theirs, ours = newest_observations(Reader(other.journal), 100), newest_observations(Reader(home.journal), 100)
     assert len(theirs) == len(ours) == 3
     assert [each.peak_ram_bytes for each in theirs] == [each.peak_ram_bytes for each in ours]
     assert {each.versions for each in theirs} == {'{"torch": "2.8.0"}'}
@@ -144,7 +148,7 @@ def test_a_wrong_line_is_named_and_nothing_is_imported(home, tmp_path, change, s
     file.write_text(f"{to_line(observation())}\n{wrong}\n", encoding="utf-8")
     with pytest.raises(HistoryError, match=re.escape(said)):
         import_history(home, file)
-    assert newest_observations(Store(home.journal), 9) == []
+    assert newest_observations(Reader(home.journal), 9) == []
 
 
 @pytest.mark.parametrize("content", [b"[1]\n", b"not json\n", b"\xff\xfe\n", b'"' + b"x" * 30_000 + b'"\n', b"{}"])
@@ -160,7 +164,7 @@ def test_forgetting_all_or_one_job(home, capsys):
     add_observations(store, [observation(1), observation(2, name="other"), observation(3)])
     assert reset_history(home, "ocr", yes=False) == 1, "nobody at the terminal said yes"
     assert reset_history(home, "ocr", yes=True) == 0
-    assert [each.name for each in newest_observations(store, 9)] == ["other"]
+    assert [each.name for each in newest_observations(Reader(home.journal), 9)] == ["other"]
     reset_history(home, None, yes=True)
-    assert newest_observations(store, 9) == []
+    assert newest_observations(Reader(home.journal), 9) == []
     assert "--yes" in capsys.readouterr().out

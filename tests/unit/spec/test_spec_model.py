@@ -70,12 +70,12 @@ CPU = Offer("local", "cpu", 8 * 10**9, 10**11, 4, 0)
     [
         ("{}", CPU, None),
         ("{vram: '>=15 GB'}", T4, None),
-        ("{vram: '>15 GB'}", T4, "variant 'a' wants VRAM > 15 GB, and T4 has 15 GB"),
+        ("{vram: '>15 GB'}", T4, "variant 'a' wants VRAM > 15 GB; it has 15 GB"),
         ("{vram: '<=15 GB'}", T4, None),
-        ("{vram: '<15 GB'}", T4, "variant 'a' wants VRAM < 15 GB, and T4 has 15 GB"),
-        ("{vram: '>=35 GB'}", CPU, "variant 'a' wants VRAM >= 35 GB, and cpu has no GPU"),
-        ("{ram: '>= 16 GiB'}", T4, "variant 'a' wants RAM >= 17.2 GB, and T4 has 16 GB"),
-        ("{vram: '>=10 GB', disk: '<1 GB'}", T4, "variant 'a' wants disk < 1 GB, and T4 has 100 GB"),
+        ("{vram: '<15 GB'}", T4, "variant 'a' wants VRAM < 15 GB; it has 15 GB"),
+        ("{vram: '>=35 GB'}", CPU, "variant 'a' wants VRAM >= 35 GB; it has no GPU"),
+        ("{ram: '>= 16 GiB'}", T4, "variant 'a' wants RAM >= 17.2 GB; it has 16 GB"),
+        ("{vram: '>=10 GB', disk: '<1 GB'}", T4, "variant 'a' wants disk < 1 GB; it has 100 GB"),
     ],
 )
 def test_when_says_where_a_variant_may_run(load, when, offer, reason):
