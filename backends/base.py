@@ -76,7 +76,9 @@ class Offer:
     """Something that could be rented now, at a price, with a capacity.
 
     ``name`` is unique within its backend and the same in every listing. ``shared`` says that a lease takes a
-    slice as large as the job asks for (this machine's RAM) instead of the whole machine.
+    slice as large as the job asks for (this machine's RAM) instead of the whole machine. ``missing`` is what has to be
+    set up before it can be rented at all, with the command that does it; such an offer is listed, never tried.
+    ``caveat`` is told with every plan that goes there.
     """
 
     backend: str
@@ -93,6 +95,8 @@ class Offer:
     source: str = ""
     as_of: str = ""
     billing: Billing = BY_THE_SECOND
+    missing: str = ""
+    caveat: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +311,28 @@ class Billed(Protocol):
 
     def billed_micros(self, lease: Lease) -> int | None:
         """What the provider's own account shows for the lease, in micro-dollars; None while it shows nothing yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A key that a backend needs: its name (also that of an environment variable), what it is, where it is made, and
+    the least that it must be allowed to do.
+    """
+
+    name: str
+    title: str
+    made_at: str
+    rights: str
+
+
+@runtime_checkable
+class Keyed(Protocol):
+    """Optional power: the backend is set up by one key, which `gpujob backends setup` asks for."""
+
+    credential: Credential
+
+    def try_key(self, key: str) -> list[str]:
+        """What the provider says of the account behind ``key``, in lines, by free calls. Raises AuthError."""
 
 
 @runtime_checkable

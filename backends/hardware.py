@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import time
@@ -12,6 +13,16 @@ from pathlib import Path
 
 _NVIDIA_SMI_SECONDS = 10.0
 MIB = 1 << 20
+
+DRIVER_BYTES = 200_000_000
+"""VRAM that the driver keeps for itself and shows as free."""
+
+
+SPILLS = (
+    "Windows' driver moves what does not fit into VRAM to RAM: a job then crawls instead of running out of memory; "
+    'set "CUDA - Sysmem Fallback Policy" to "Prefer No Sysmem Fallback" in the NVIDIA Control Panel'
+)
+"""What ``spills_to_ram`` means, and what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +34,11 @@ class Gpu:
     vram_bytes: int
     vram_used_bytes: int
     compute_capability: float | None
+
+    @property
+    def usable_bytes(self) -> int:
+        """What a program could take now: the display and other programs were there before it."""
+        return max(self.vram_bytes - self.vram_used_bytes - DRIVER_BYTES, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +90,14 @@ def find_gpus() -> list[Gpu]:
         Gpu(int(index), name, _bytes(total, total_ram()), _bytes(used, 0), _number(capability))
         for index, name, total, used, capability in (row for row in rows if len(row) == 5)
     ]
+
+
+def spills_to_ram() -> bool:
+    """Whether the GPU's driver is that of Windows, as under WSL.
+
+    By default it moves what does not fit into VRAM to the computer's RAM: a job then crawls where it should fail.
+    """
+    return "microsoft" in platform.release().lower()
 
 
 def gpu_processes() -> list[GpuProcess]:

@@ -22,7 +22,7 @@ from typing import Any
 from backends.base import Lease, LeaseRequest, Machine, Need, NoCapacity, Offer, Rejected, SetupState
 from backends.channels.local import LocalMachine
 from backends.failpoints import failpoint
-from backends.hardware import Gpu, boot_clock, boot_id, find_gpus, total_ram
+from backends.hardware import SPILLS, Gpu, boot_clock, boot_id, find_gpus, spills_to_ram, total_ram
 from backends.units import format_size
 
 RAM_KEPT_FREE = 0.1
@@ -30,6 +30,10 @@ RAM_KEPT_FREE = 0.1
 
 RAM_UNDECLARED = 1_000_000_000
 """Bytes that a CPU job which declares no RAM is counted with when several run at once."""
+
+
+WORTH_SAYING = 100_000_000
+"""VRAM in use by others from which on it is told."""
 
 
 def open_backend(root: Path, settings: Mapping[str, Any]) -> LocalBackend:
@@ -67,7 +71,10 @@ class LocalBackend:
         self._slots = slots
 
     def offers(self, need: Need) -> Iterable[Offer]:
-        """The CPU, each GPU by itself, and where several are needed that many of a kind; all share RAM and disk."""
+        """The CPU, each GPU by itself, and where several are needed that many of a kind; all share RAM and disk.
+
+        Of VRAM a GPU offers what is free now, or what will be once the job of ours that holds it is gone.
+        """
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         cpu = Offer(
             backend=self.name,
@@ -81,7 +88,8 @@ class LocalBackend:
             as_of=datetime.now(UTC).date().isoformat(),
         )
         yield cpu
-        gpus = find_gpus()
+        gpus, held = find_gpus(), self._holders()
+        gpus = [replace(gpu, vram_used_bytes=0) if gpu.index in held else gpu for gpu in gpus]
         for gpu in gpus:
             yield _with_gpus(cpu, f"gpu{gpu.index}", [gpu])
         count = need.gpu.count if need.gpu else 1
@@ -181,12 +189,16 @@ class LocalBackend:
             return ()
         alike = [gpu.index for gpu in find_gpus() if gpu.name == offer.gpu]
         wanted = [int(offer.name.removeprefix("gpu"))] if offer.gpu_count == 1 else alike
-        holders = {gpu: held.key for held in self._all() if held.ended is None for gpu in held.gpus}
+        holders = self._holders()
         free = [gpu for gpu in wanted if gpu in alike and gpu not in holders]
         if len(free) < offer.gpu_count:
             taken = ", ".join(f"GPU {gpu} is held by {holders[gpu]}" for gpu in wanted if gpu in holders)
             raise NoCapacity(taken or f"{offer.gpu} is not in this machine any more", busy_for_now=bool(taken))
         return tuple(free[: offer.gpu_count])
+
+    def _holders(self) -> dict[int, str]:
+        """The keys of the leases that hold a GPU, by its index."""
+        return {gpu: held.key for held in self._all() if held.ended is None for gpu in held.gpus}
 
     def _check_free(self, offer: Offer, ram: int) -> None:
         others = [held for held in self._all() if held.ended is None]
@@ -246,9 +258,19 @@ def _with_gpus(cpu: Offer, name: str, gpus: list[Gpu]) -> Offer:
         name=name,
         gpu=gpus[0].name,
         gpu_count=len(gpus),
-        vram_bytes=min(gpu.vram_bytes for gpu in gpus),
+        vram_bytes=min(gpu.usable_bytes for gpu in gpus),
         compute_capability=gpus[0].compute_capability,
+        caveat="; ".join(_caveats(gpus)),
     )
+
+
+def _caveats(gpus: list[Gpu]) -> Iterator[str]:
+    """What is less, or other, than on a GPU that is rented."""
+    taken = max(gpu.vram_used_bytes for gpu in gpus)
+    if taken >= WORTH_SAYING:
+        yield f"{format_size(taken)} of its VRAM are in use by the display and other programs"
+    if spills_to_ram():
+        yield SPILLS
 
 
 def _usable_ram() -> int:

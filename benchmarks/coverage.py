@@ -57,6 +57,12 @@ class Forecast:
     need: MemoryNeed
     had_own_runs: bool
     bounds: tuple[int, ...]
+    low: int
+
+    @property
+    def inside(self) -> bool:
+        """Whether the run lay between the bounds at 5 and 95 %."""
+        return self.low < self.run.needs <= self.bounds[NOMINAL.index(0.95)]
 
 
 def generated(count: int, seed: int) -> list[Run]:
@@ -94,7 +100,8 @@ def forecasts(runs: list[Run]) -> Iterator[Forecast]:
         raw = VariantNeed(MemoryNeed(run.predicted, PRIOR_SIGMA), None, "high")
         need = Calibration(seen).of(raw, run.subject).vram
         assert need is not None
-        yield Forecast(run, need, run.subject.name in names, tuple(upper_bound(need, 1 - p) for p in NOMINAL))
+        bounds = tuple(upper_bound(need, 1 - p) for p in NOMINAL)
+        yield Forecast(run, need, run.subject.name in names, bounds, upper_bound(need, 0.95))
         seen.append(run.observed())
         names.add(run.subject.name)
 
@@ -120,6 +127,11 @@ def report(found: list[Forecast], skipped: int) -> str:
         above = median(f.bounds[i] / f.run.needs - 1 for f in settled)
         shares = " | ".join(f"{coverage(part, i):.3f}" for part in (settled, own, new))
         lines.append(f"| {p:.2f} | {shares} | {above:.0%} |")
+    inside = (f"{mean(f.inside for f in part):.1%}" for part in (settled, own, new))
+    lines += [
+        "",
+        "The interval from 5 to 95 % holds {}; of jobs that had run before {}, of new ones {}.".format(*inside),
+    ]
     lines += ["", "| point forecast | median error |", "|---|---|"]
     lines.append(f"| formulas alone | {_error(settled, lambda f: f.run.predicted):.1%} |")
     lines.append(f"| calibrated, new job | {_error(new, lambda f: f.need.median_bytes):.1%} |")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -9,7 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends.units import MICROS_PER_USD, decimal_usd, format_duration, parse_duration, parse_usd
+from backends.units import (
+    MICROS_PER_USD,
+    decimal_usd,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+    parse_usd,
+)
 
 
 class ConfigError(Exception):
@@ -69,11 +78,107 @@ def _or_none(text: str) -> str:
     return text or "none"
 
 
+def _yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError(f"{text!r} is neither yes nor no")
+    return text == "yes"
+
+
+def _shown_yes_or_no(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"{text!r} is none of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _default_or(parse: Callable[[str], str]) -> Callable[[str], str]:
+    """A text, or empty for ``default``: whatever the backend takes of itself."""
+    return lambda text: "" if text == "default" else parse(text)
+
+
+def _or_default(text: str) -> str:
+    return text or "default"
+
+
+def _api(text: str) -> str:
+    if not re.fullmatch(r"https://\S+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?\S*", text):
+        raise ValueError(f"{text!r} is no address for a key to be sent to; write https://..., or default")
+    return text
+
+
+def _version(text: str) -> str:
+    if not re.fullmatch(r"\d+\.\d+", text):
+        raise ValueError(f"{text!r} is not a CUDA version; write one such as 12.8, or default")
+    return text
+
+
+def _image(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w./:@-]{0,254}", text, re.ASCII):
+        raise ValueError(f"{text!r} is not the name of an image; write one such as runpod/base:1.0.2-ubuntu2404")
+    return text
+
+
+def _names(text: str) -> tuple[str, ...]:
+    if not re.fullmatch(r"[A-Za-z0-9-]+(\s*,\s*[A-Za-z0-9-]+)*", text):
+        raise ValueError(f"{text!r} is not a list of names; write them with commas, such as EU-RO-1,US-TX-3, or any")
+    return () if text == "any" else tuple(name.strip() for name in text.split(","))
+
+
+def _shown_names(names: tuple[str, ...]) -> str:
+    return ",".join(names) or "any"
+
+
 SETTINGS: dict[str, Setting] = {
     "local.price_per_hour": Setting(
         "what an hour of this machine costs you in USD, such as its electricity", "0", parse_usd, decimal_usd
     ),
     "local.slots": Setting("CPU jobs that may run at once on this machine; 0 means one per CPU", "0", _count),
+    "runpod.client": Setting(
+        "how pods are rented: rest (REST v2), or sdk (RunPod's own package)", "rest", _one_of("rest", "sdk")
+    ),
+    "runpod.cloud": Setting(
+        "whose hosts: secure (RunPod's), community (anybody's), or all", "all", _one_of("all", "secure", "community")
+    ),
+    "runpod.spot": Setting(
+        "whether spot pods may be rented, which RunPod can take back at any moment", "no", _yes_or_no, _shown_yes_or_no
+    ),
+    "runpod.data_centers": Setting(
+        "only in these data centres, such as EU-RO-1,US-TX-3; or any", "any", _names, _shown_names
+    ),
+    "runpod.min_cuda": Setting(
+        "the least CUDA version of a host's driver; default: what the image's name says",
+        "default",
+        _default_or(_version),
+        _or_default,
+    ),
+    "runpod.min_ram_per_gpu": Setting(
+        "the least RAM of a host per GPU, such as 60 GB; more is offered, less is rarely free",
+        "0",
+        parse_size,
+        format_size,
+    ),
+    "runpod.image": Setting(
+        "the image of GPU pods whose spec names none; default: RunPod's PyTorch image",
+        "default",
+        _default_or(_image),
+        _or_default,
+    ),
+    "runpod.cpu_image": Setting(
+        "the image of CPU pods whose spec names none; default: RunPod's base image",
+        "default",
+        _default_or(_image),
+        _or_default,
+    ),
+    "runpod.disk": Setting("the disk of every pod, unless its job needs more", "30 GB", parse_size, format_size),
+    "runpod.api": Setting(
+        "the address of RunPod's API; RUNPOD_API_BASE_URL goes before it", "default", _default_or(_api), _or_default
+    ),
     "attempt.start_deadline": Setting(
         "how long a rented machine may take until it can be reached; then it is given back",
         "15m",

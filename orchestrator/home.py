@@ -82,6 +82,11 @@ class Home:
         return self.root / "secrets"
 
     @property
+    def credentials(self) -> Path:
+        """Keys of providers that are in no keyring, readable by the user only."""
+        return self.root / "credentials"
+
+    @property
     def local(self) -> Path:
         """The local backend's machine: its leases, job directories and environments."""
         return self.root / "local"

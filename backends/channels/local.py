@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from backends.base import Lost, NotYetGone, Progress, Rejected, RunPhase, RunStatus, Transient
+from backends.channels.trees import Caps, Meter, explained, link_text, not_for_transfer
 from backends.failpoints import failpoint
 from backends.runner import RUNNER_PATH, runner
-
-PART = ".gpujob-part"
-"""A file on its way; one per folder, overwritten by the next try. A job's own file of this name does not travel."""
+from backends.runner.courier import PART
 
 CHUNK = 1 << 20
 START_TIMEOUT = 60.0
 RUNNER_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
 """All that the runner gets of our environment, which may hold secrets of other jobs."""
-
-_HOPELESS = {
-    errno.ENOSPC: "free some space on that disk",
-    errno.EDQUOT: "free some of your quota on that disk",
-    errno.EROFS: "use a folder on a disk that can be written",
-    errno.EACCES: "check who may read and write there",
-    errno.EPERM: "check who may read and write there",
-    errno.ENAMETOOLONG: "shorten the name",
-    errno.EISDIR: "a folder is in the place of a file: move it away",
-    errno.ENOTDIR: "a file is in the place of a folder: move it away",
-    errno.EEXIST: "a file is in the place of a folder: move it away",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +41,18 @@ class LocalMachine:
 
     def __init__(self, root: Path, *, max_files: int = 1_000_000, max_bytes: int = 10**12) -> None:
         self._root = root
-        self._max_files = max_files
-        self._max_bytes = max_bytes
+        self._caps = Caps(max_files, max_bytes)
 
     def push(self, tree: Path, dest: str, progress: Progress) -> None:
         """See Machine. Keeps modes; links that stay inside ``tree`` are kept, others Rejected."""
         target = self._inside(dest)
-        with _explained(f"copy {tree} to {target}"):
+        with explained(f"copy {tree} to {target}"):
             entries = list(_walk(tree))
-            meter = _Meter(entries, progress)
+            meter = Meter(sum(map(_size, entries)), progress)
             target.mkdir(parents=True, exist_ok=True)
             for entry in entries:
                 _push_entry(tree, target, entry)
-                meter.done(entry)
+                meter.done(_size(entry))
             _clear(target, entries)
 
     def start(self, job_dir: str, secrets: Mapping[str, str]) -> None:
@@ -115,13 +100,14 @@ class LocalMachine:
         source = self._within_job(path)
         if not source.exists():
             return False
-        with _explained(f"fetch {source} to {dest}"):
+        with explained(f"fetch {source} to {dest}"):
             entries = [entry for entry in _walk(source) if _is_plain(entry)]
-            self._check_caps(path, entries)
-            meter = _Meter(entries, progress)
+            total = sum(map(_size, entries))
+            self._caps.check(path, len(entries), total)
+            meter = Meter(total, progress)
             for entry in entries:
                 _pull_entry(source, dest, entry)
-                meter.done(entry)
+                meter.done(_size(entry))
             _clear(dest, entries)
         return True
 
@@ -129,7 +115,7 @@ class LocalMachine:
         """See Machine. A run that has not started yet will end as soon as it does."""
         place = self._inside(job_dir)
         if place.is_dir():
-            with _explained(f"ask the run in {place} to end"):
+            with explained(f"ask the run in {place} to end"):
                 runner.request_stop(str(place), reason)
 
     def sweep(self, job_dir: str, key: str) -> None:
@@ -137,15 +123,6 @@ class LocalMachine:
         left = runner.sweep(str(self._inside(job_dir)), key)
         if left:
             raise NotYetGone(f"processes of {key} do not die: {left}", advice="look at them with ps")
-
-    def _check_caps(self, path: str, entries: list[Entry]) -> None:
-        size = sum(_size(entry) for entry in entries)
-        if len(entries) > self._max_files or size > self._max_bytes:
-            raise Rejected(
-                f"{path} holds {len(entries)} files of {size} bytes, more than the {self._max_files} files "
-                f"or {self._max_bytes} bytes that may come home",
-                advice="name less of it under results",
-            )
 
     def _inside(self, path: str) -> Path:
         """``path`` below the root, links followed. Raises Rejected where it leads out."""
@@ -162,21 +139,6 @@ class LocalMachine:
             if (place / "job.json").is_file() and not found.is_relative_to(place):
                 raise Rejected(f"{path} leads out of its job directory", advice="do not link to other places")
         return found
-
-
-class _Meter:
-    """Tells ``progress`` of every entry done."""
-
-    def __init__(self, entries: list[Entry], progress: Progress) -> None:
-        self._progress = progress
-        self._total = sum(_size(entry) for entry in entries)
-        self._bytes = 0
-        progress(0, self._total)
-
-    def done(self, entry: Entry) -> None:
-        if _size(entry):
-            self._bytes += _size(entry)
-            self._progress(self._bytes, self._total)
 
 
 def _size(entry: Entry) -> int:
@@ -198,7 +160,9 @@ def _walk(top: Path) -> Iterator[Entry]:
             continue
         yield Entry(name, info)
         if stat.S_ISDIR(info.st_mode):
-            names = sorted((below.name for below in (top / name).iterdir() if below.name != PART), reverse=True)
+            names = sorted(
+                (below.name for below in (top / name).iterdir() if not below.name.startswith(PART)), reverse=True
+            )
             ahead += [name / below for below in names]
 
 
@@ -211,15 +175,11 @@ def _push_entry(tree: Path, target: Path, entry: Entry) -> None:
     elif stat.S_ISREG(mode):
         _copy(source, copy, entry.info, "push:file", mode=stat.S_IMODE(mode) & 0o777)
     else:
-        raise Rejected(f"{source} is neither file, folder nor link", advice="move it away or ignore it")
+        raise not_for_transfer(source)
 
 
 def _push_link(tree: Path, copy: Path, source: Path) -> None:
-    """Copy a link as a link, relative, so that it means the copy of what it meant."""
-    aim = Path(os.path.realpath(source))
-    if not aim.is_relative_to(tree.resolve()):
-        raise Rejected(f"{source} is a link to {aim}, outside of {tree}", advice="copy the file in, or ignore it")
-    text = os.path.relpath(aim, source.parent.resolve())
+    text = link_text(tree, source)
     if copy.is_symlink() and str(copy.readlink()) == text:
         return
     part = copy.with_name(PART)
@@ -287,14 +247,3 @@ def _clear(top: Path, entries: list[Entry]) -> None:
     for entry in entries:
         if stat.S_ISDIR(entry.info.st_mode):
             (top / entry.name / PART).unlink(missing_ok=True)
-
-
-@contextmanager
-def _explained(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        advice = _HOPELESS.get(error.errno or 0)
-        if advice is None:
-            raise Transient(f"cannot {doing}: {error}") from error
-        raise Rejected(f"cannot {doing}: {error}", advice=advice) from error

@@ -7,3 +7,6 @@ RUNNER_PATH = Path(__file__).with_name("runner.py")
 
 INPUTS_PATH = Path(__file__).with_name("inputs.py")
 """The fetcher of a job's inputs, sent along with jobs that have any."""
+
+COURIER_PATH = Path(__file__).with_name("courier.py")
+"""The far end of file transfer, sent along to machines that are reached over SSH."""

@@ -114,7 +114,7 @@ def _fit(home: Home, path: Path) -> dict[str, Any]:
         facts = predicted_facts(spec, home.hub)
     except (SpecError, ModelFileError) as error:
         return {"spec": str(path), "fits": False, "answer": f"not a valid spec: {plain(str(error).splitlines()[0])}"}
-    offers = gather_offers(Backends(home, Config(home.config)), ["local"], spec)
+    offers = gather_offers(Backends(home, Config(home.config)), ["local"], spec).offers
     plan = make_plan(spec, offers, Knowledge(), ANY_BUDGET, Priority.BALANCED, backends=["local"], facts=facts)
     if plan.ladder:
         first = plan.ladder[0]

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from backends.hardware import available_ram, find_gpus, gpu_processes, total_ram
+from backends.hardware import SPILLS, available_ram, find_gpus, gpu_processes, spills_to_ram, total_ram
 from backends.units import format_size
 from orchestrator.cli.screen import bold, dim, good, plain, table, warned
 from orchestrator.home import Home
@@ -40,7 +40,7 @@ def examine(home: Home) -> dict[str, Any]:
         ],
         "gpu_processes": [{"pid": p.pid, "name": p.name, "vram_bytes": p.vram_bytes} for p in gpu_processes()],
         "memory_cap": best_means(),
-        "problems": _problems(disk.free),
+        "problems": _problems(disk.free, on_gpu=bool(gpus)),
     }
 
 
@@ -92,8 +92,10 @@ def _cap_text(means: str) -> str:
     return words[means] if means == "watch" else good(words[means])
 
 
-def _problems(free: int) -> list[str]:
+def _problems(free: int, *, on_gpu: bool) -> list[str]:
     problems = []
     if free < 2_000_000_000:
         problems.append(f"only {format_size(free)} of disk are free; an environment with PyTorch needs about 6 GB")
+    if on_gpu and spills_to_ram():
+        problems.append(SPILLS)
     return problems

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from backends.hardware import SPILLS, Gpu, find_gpus, spills_to_ram
 from backends.units import format_size
 from orchestrator.catalog.gpus import GpuFacts, bundled_gpus
 from orchestrator.catalog.places import bundled_targets
@@ -23,6 +24,8 @@ from orchestrator.spec.load import load_spec
 from orchestrator.spec.model import JobSpec
 
 BAR = 32
+HERE = "here:"
+"""Before the name of a GPU of this machine."""
 SHOWN_GPUS = ("T4", "RTX 4090 Laptop", "RTX 4090", "A40", "A100 40GB", "A100 80GB SXM", "H100 SXM", "H200 SXM")
 
 Found = dict[str, Any]
@@ -68,6 +71,8 @@ def _gpus(name: str | None) -> list[GpuFacts]:
 def _estimated(found: Subject, gpus: list[GpuFacts], target: str | None, *, named: bool) -> tuple[Found, list[Fit]]:
     estimate = estimate_memory(found)
     fits = gpu_fits(estimate, gpus)
+    here = [] if named or target or not estimate.vram_bytes else find_gpus()
+    fits += [_on(gpu, estimate) for gpu in here]
     if target:
         fits = [*(fits if named else []), _at_target(estimate, target)]
     room = _room(estimate, fits)
@@ -85,8 +90,15 @@ def _estimated(found: Subject, gpus: list[GpuFacts], target: str | None, *, name
         "fits": [_fit(fit) for fit in fits],
         "levers": [asdict(lever) for lever in levers_of(found, estimate)],
         "largest": _largest(found, room) if room else None,
-        "notes": list(estimate.notes),
+        "notes": [*estimate.notes, *([SPILLS] if here and spills_to_ram() else [])],
     }, fits
+
+
+def _on(gpu: Gpu, estimate: MemoryEstimate) -> Fit:
+    """A GPU of this machine by what is free on it now: the display and other programs were there before."""
+    need = estimate.vram_need()
+    assert need is not None
+    return Fit(f"{HERE} {gpu.name}", "VRAM", gpu.usable_bytes, need.p_oom(gpu.usable_bytes))
 
 
 def _at_target(estimate: MemoryEstimate, name: str) -> Fit:
@@ -99,12 +111,13 @@ def _at_target(estimate: MemoryEstimate, name: str) -> Fit:
 def _room(estimate: MemoryEstimate, fits: list[Fit]) -> Fit | None:
     """The capacity for which the largest batch is sought: the only one, or the smallest that fits."""
     kind = "VRAM" if estimate.vram_bytes else "RAM"
-    able = [fit for fit in fits if fit.kind == kind]
+    able = [fit for fit in fits if fit.kind == kind and not fit.name.startswith(HERE)]
     return next((fit for fit in able if fit.verdict == "fits"), able[-1] if able else None)
 
 
 def _largest(found: Subject, room: Fit) -> Found:
-    sequence = None if found.cnn or found.recipe.model.probe else largest_sequence(found, room.capacity_bytes)
+    has_length = found.reads_text and not found.recipe.arch.is_vision
+    sequence = largest_sequence(found, room.capacity_bytes) if has_length else None
     return {"on": room.name, "batch_size": largest_batch(found, room.capacity_bytes), "seq_len": sequence}
 
 
@@ -136,7 +149,8 @@ def _shown(value: Found) -> list[Found]:
     """All fits if few, else those of GPUs that people know, and the one that the largest batch is told for."""
     fits: list[Found] = value["fits"]
     named = {*SHOWN_GPUS, (value["largest"] or {}).get("on")}
-    return [fit for fit in fits if len(fits) < len(SHOWN_GPUS) or fit.get("gpu") in named or "target" in fit]
+    few = len(fits) < len(SHOWN_GPUS)
+    return [fit for fit in fits if few or "target" in fit or fit["gpu"] in named or fit["gpu"].startswith(HERE)]
 
 
 def _bars(terms: Mapping[str, int]) -> list[str]:

@@ -26,7 +26,7 @@ _BAD_INPUT_ERRORS = frozenset(
     }
 )
 _KNOWN_ERRORS = frozenset(
-    {"HomeError", "JournalError", "DiskFull", "Transient", "NoCapacity", "NotYetReady", "NotYetGone", "Lost"}
+    {"HomeError", "JournalError", "DiskFull", "Transient", "NoCapacity", "NotYetReady", "NotYetGone", "Lost", "Gone"}
 )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator import __version__
+from orchestrator.cli.backend_commands import backends_app
 from orchestrator.cli.catalog_commands import catalog_app, offers
 from orchestrator.cli.failing import guarded
 from orchestrator.cli.history_commands import history_app
@@ -45,6 +46,7 @@ app = typer.Typer(
 config_app = typer.Typer(help="Settings of this computer.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
 app.add_typer(catalog_app, name="catalog")
+app.add_typer(backends_app, name="backends")
 app.add_typer(history_app, name="history")
 
 
@@ -317,17 +319,6 @@ def report(
         refresh_bills(Home.locate())
     found = cost_report(_reader(), by, checked_date(since), limit)
     say_json(found) if as_json else say(report_text(found))
-
-
-@app.command()
-def backends(as_json: JsonOption = False) -> None:
-    """Which backends are set up, what is missing, and how to set it up.
-
-    Example: gpujob backends
-    """
-    from orchestrator.cli.checking import show_backends
-
-    raise typer.Exit(show_backends(Home.locate(), as_json=as_json))
 
 
 @app.command()

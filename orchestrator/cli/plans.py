@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from backends.units import format_duration, format_usd, parse_usd
-from orchestrator.cli.screen import bold, dim, table, wrapped
+from orchestrator.cli.screen import bold, dim, table, warned, wrapped
 
 
 def plan_text(plan: dict[str, Any]) -> str:
@@ -14,6 +13,8 @@ def plan_text(plan: dict[str, Any]) -> str:
     parts = []
     if plan["ladder"]:
         parts.append("\n".join([bold("Plan") + f"  within {usd(plan['budget_usd'])}", _ladder(plan), _sums(plan)]))
+    if notes := plan.get("notes"):
+        parts.append("\n".join(f"{warned('!')} {wrapped(each, 2).lstrip()}" for each in notes))
     if plan["rejected"]:
         parts.append(f"{bold('Not on the ladder')}\n{_rejected(plan)}")
     if what_if := plan.get("what_if"):
@@ -56,7 +57,18 @@ def _sums(plan: dict[str, Any]) -> str:
 
 
 def _rejected(plan: dict[str, Any]) -> str:
-    counted = Counter(f"{r['variant']} on {r['backend']} {r['offer']}: {r['reason']}" for r in plan["rejected"])
-    lines = [wrapped(text, 2, 3) for text, _ in counted.most_common(_MOST_REJECTED)]
-    more = len(counted) - len(lines)
+    """One line for each variant, backend and reason, with the nearest of its offers: the first that is listed."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for each in plan["rejected"]:
+        groups.setdefault((each["variant"], each["backend"], each["code"]), []).append(each)
+    lines = [wrapped(_group(group), 2, 3) for group in list(groups.values())[:_MOST_REJECTED]]
+    more = len(groups) - len(lines)
     return "\n".join([*lines, *([dim(f"  and {more:,} more: --json has them all")] if more else [])])
+
+
+def _group(group: list[dict[str, Any]]) -> str:
+    first, count = group[0], sum(each["count"] for each in group)
+    where = f"{first['variant']} on {first['backend']}"
+    if count == 1:
+        return f"{where} {first['offer']}: {first['reason']}"
+    return f"{where}, {count:,} offers such as {first['offer']}: {first['reason']}"

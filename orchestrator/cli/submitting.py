@@ -67,7 +67,7 @@ def prepare(home: Home, reader: Reader, wish: Wish) -> Prepared:
 def _planned(home: Home, reader: Reader, wish: Wish, spec: JobSpec, digest: str, predicted: Facts) -> Plan:
     """The plan, and what would change it."""
     config = Config(home.config)
-    offers = gather_offers(Backends(home, config), wish.backends, spec)
+    listing = gather_offers(Backends(home, config), wish.backends, spec)
     avoided = offers_to_avoid(recently_unreachable(reader, config.get("attempt.avoid"), datetime.now(UTC)))
     knowledge = knowledge_for(reader, spec, digest, (), avoided)
     taught = learned(reader, predicted.needs)
@@ -80,7 +80,7 @@ def _planned(home: Home, reader: Reader, wish: Wish, spec: JobSpec, digest: str,
         chosen = priority or wish.priority
         return make_plan(
             spec,
-            offers,
+            listing.offers,
             knowledge,
             wish.budget_micros if budget_micros is None else budget_micros,
             chosen,
@@ -94,7 +94,7 @@ def _planned(home: Home, reader: Reader, wish: Wish, spec: JobSpec, digest: str,
     levers = {
         words: replace(known, needs=calibrated(taught, spec.name, digest, other)) for words, other in changes.items()
     }
-    return replace(plan, what_if=what_if(plan, again, levers))
+    return replace(plan, what_if=what_if(plan, again, levers), notes=listing.left_out)
 
 
 def files_to_send(spec: JobSpec, home: Home) -> list[SelectedFile]:

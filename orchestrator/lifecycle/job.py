@@ -75,10 +75,10 @@ class _JobRun:
     def _offer_of(self, attempt: Attempt) -> Offer | None:
         """The attempt's offer, needed only if nothing was rented yet; a catalogue that fails must not stop the rest."""
         try:
-            offers = gather_offers(self._tools.backends, [attempt.backend], self._spec)
+            listing = gather_offers(self._tools.backends, [attempt.backend], self._spec)
         except BackendError:
             return None
-        return next((offer for offer in offers if offer.name == attempt.offer), None)
+        return next((offer for offer in listing.offers if offer.name == attempt.offer), None)
 
     def _end_after(self, attempts: Sequence[Attempt]) -> tuple[JobState, str, str] | None:
         """How the job ends if its last attempt decides it; None to go on."""
@@ -110,7 +110,8 @@ class _JobRun:
         if not plan.ladder:
             last = attempts[-1] if attempts else None
             why = f"after {last.summary}, nothing feasible is left" if last else "nothing feasible"
-            return JobState.FAILED, (last.outcome if last else None) or "no_plan", f"{why}. {plan.advice}"
+            said = " ".join([f"{why}.", plan.advice, *plan.notes])
+            return JobState.FAILED, (last.outcome if last else None) or "no_plan", said
         failpoint("planned")
         try:
             self._reserve(plan.ladder[0], attempts)
@@ -123,9 +124,10 @@ class _JobRun:
         options, config, reader = self._options, Config(self._tools.home.config), self._reader()
         seen = recently_unreachable(reader, self._tools.setting("attempt.avoid"), self._tools.clock.now())
         made = len(attempts) - options.get("attempts_before", 0)
-        return make_plan(
+        listing = gather_offers(self._tools.backends, options["backends"], self._spec)
+        plan = make_plan(
             self._spec,
-            gather_offers(self._tools.backends, options["backends"], self._spec),
+            listing.offers,
             knowledge_for(reader, self._spec, options["digest"], attempts, offers_to_avoid(seen)),
             self._job.budget_micros - spent_micros(self._tools.store, self._job.id),
             Priority(self._job.priority),
@@ -135,6 +137,7 @@ class _JobRun:
             facts=self._facts(),
             weights=weights_for(config, Priority(self._job.priority)),
         )
+        return replace(plan, notes=listing.left_out)
 
     def _reader(self) -> Reader:
         return Reader(self._tools.home.journal)

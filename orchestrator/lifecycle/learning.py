@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from orchestrator.catalog.gpus import bundled_gpus
+from orchestrator.catalog.providers import provider
 from orchestrator.lifecycle.outcome import Outcome
 from orchestrator.planning.learning import Calibration, Measured, Observed, Subject
 from orchestrator.planning.need import VariantNeed
-from orchestrator.planning.outlook import P_BACKEND, P_BACKEND_UNKNOWN
 from orchestrator.records.learned import Recorded, newest_ends, newest_observations
 from orchestrator.records.reading import Reader
 
@@ -44,7 +44,7 @@ def reliability(reader: Reader) -> dict[str, float]:
     for backend, outcome in newest_ends(reader, _LOOKED_AT):
         ends[backend].append(outcome not in _FAILED_BY_BACKEND)
     return {
-        backend: (sum(held) + _GUESS_WEIGHT * P_BACKEND.get(backend, P_BACKEND_UNKNOWN)) / (len(held) + _GUESS_WEIGHT)
+        backend: (sum(held) + _GUESS_WEIGHT * provider(backend).holds) / (len(held) + _GUESS_WEIGHT)
         for backend, held in ends.items()
     }
 

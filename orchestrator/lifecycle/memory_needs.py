@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.catalog.architecture import bundled_models
+from orchestrator.catalog.diffusion import bundled_diffusion
 from orchestrator.catalog.families import bundled_families
 from orchestrator.catalog.model_files import hub_counts, kept_counts, read_config, safetensors_counts
+from orchestrator.catalog.models import bundled_models
 from orchestrator.catalog.places import bundled_cnns
 from orchestrator.planning.duration import Workload
 from orchestrator.planning.memory.estimate import Subject, estimate_memory
 from orchestrator.planning.memory.levers import changed, in_words, levers_of
-from orchestrator.planning.memory.subject import Files, Tables, UnknownModelError, subject_of
+from orchestrator.planning.memory.subject import Files, Tables, UnknownModelError, in_tables, subject_of
 from orchestrator.planning.memory.work import workload_of
 from orchestrator.planning.need import VariantNeed
 from orchestrator.planning.outlook import Facts
@@ -76,12 +77,12 @@ def subject(
 
 def tables() -> Tables:
     """The facts that come with the program."""
-    return Tables(bundled_models(), bundled_families(), bundled_cnns())
+    return Tables(bundled_models(), bundled_families(), bundled_cnns(), bundled_diffusion())
 
 
 def _read(model: NeuralModel, folder: Path, cache: Path, *, ask_hub: bool) -> Files:
     config = read_config(folder / model.config) if model.config else None
     counts = safetensors_counts(folder / model.weights) if model.weights else None
-    if counts is None and model.hf and bundled_models().find(model.hf) is None:
+    if counts is None and model.hf and not in_tables(model, tables()):
         counts = kept_counts(model.hf, cache) or (hub_counts(model.hf, cache) if ask_hub else None)
     return Files(config, counts)

@@ -16,6 +16,7 @@ from backends.base import (
     Backend,
     Billed,
     Fated,
+    Keyed,
     Lease,
     LeaseRequest,
     Machine,
@@ -86,6 +87,11 @@ class PatientBackend(_Patient):
     def billed(self) -> Billed | None:
         """The optional power to read the provider's own account; None where the backend has not got it."""
         return self._inner if isinstance(self._inner, Billed) else None
+
+    @property
+    def keyed(self) -> Keyed | None:
+        """The optional power to be set up by one key; None where the backend has not got it."""
+        return self._inner if isinstance(self._inner, Keyed) else None
 
     @property
     def fated(self) -> Fated | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from backends.base import Offer
+from backends.base import BackendError, Offer, Rejected
 from orchestrator.config import Config
-from orchestrator.lifecycle.registry import Backends
+from orchestrator.lifecycle.registry import Backends, backend_names
 from orchestrator.planning.duration import Workload
 from orchestrator.planning.knowledge import Avoided, Knowledge, Seen
 from orchestrator.planning.need import VariantNeed
@@ -24,10 +24,35 @@ if TYPE_CHECKING:
     from orchestrator.records.tables import Attempt, Job
 
 
-def gather_offers(backends: Backends, names: Iterable[str], spec: JobSpec) -> list[Offer]:
-    """What the named backends (all, if none is named) offer now."""
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What can be had now, and in words which backends could not say it."""
+
+    offers: list[Offer]
+    left_out: tuple[str, ...] = ()
+
+
+def gather_offers(backends: Backends, names: Iterable[str], spec: JobSpec) -> Listing:
+    """What the named backends (all, if none is named) offer now.
+
+    Raises the first BackendError if none can say it, and Rejected for a name that no backend has.
+    """
     need = spec.resolved(spec.variants[0].name).need
-    return [offer for backend in backends.some(names) for offer in backend.offers(need)]
+    offers: list[Offer] = []
+    failed: dict[str, BackendError] = {}
+    named = list(names)
+    chosen = named or backend_names()
+    for name in chosen:
+        try:
+            offers += backends.get(name).offers(need)
+        except BackendError as error:
+            if named and isinstance(error, Rejected):
+                raise
+            failed[name] = error
+    if failed and len(failed) == len(chosen):
+        raise next(iter(failed.values()))
+    notes = (f"{name} is left out: {error}. {error.advice}".strip() for name, error in failed.items())
+    return Listing(offers, tuple(notes))
 
 
 def knowledge_for(
@@ -79,6 +104,7 @@ def _from_observation(seen: Recorded) -> Seen:
         peak_ram_bytes=seen.peak_ram_bytes,
         peak_vram_bytes=seen.peak_vram_bytes,
         run_seconds=seen.run_seconds,
+        setup_seconds=seen.setup_seconds,
         gpu=seen.gpu,
         where=f" in an earlier job on {seen.at[:10]}",
     )
@@ -95,6 +121,7 @@ def _from_attempt(attempt: Attempt, observed: Recorded | None) -> Seen:
         peak_ram_bytes=attempt.peak_ram_bytes,
         peak_vram_bytes=attempt.peak_vram_bytes,
         run_seconds=observed.run_seconds if observed else None,
+        setup_seconds=observed.setup_seconds if observed else None,
         gpu=attempt.gpu,
         this_job=True,
         where=f" in attempt {attempt.number}",

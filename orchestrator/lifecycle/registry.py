@@ -11,6 +11,7 @@ from typing import cast
 
 from backends.base import Backend, Rejected
 from orchestrator.config import Config
+from orchestrator.credentials import Credentials
 from orchestrator.home import Home
 from orchestrator.lifecycle.patience import PatientBackend
 
@@ -60,4 +61,5 @@ class Backends:
                 advice=f"Install it: pip install 'gpujob[{name}]'",
             ) from error
         root = self._home.local if name == "local" else self._home.root / name
-        return cast("Backend", opener(root, self._config.for_backend(name)))
+        settings = {**self._config.for_backend(name), "credential": Credentials(self._home).find}
+        return cast("Backend", opener(root, settings))

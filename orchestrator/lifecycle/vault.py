@@ -12,9 +12,8 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from orchestrator.credentials import KEYRING_SERVICE, from_keyring
 from orchestrator.home import Home
-
-KEYRING_SERVICE = "gpujob"
 
 
 class MissingSecret(Exception):
@@ -33,7 +32,7 @@ class Vault:
         for name in names:
             if value := environment.get(name):
                 values[name] = value
-            elif _from_keyring(name) is None:
+            elif from_keyring(name) is None:
                 raise MissingSecret(
                     f"The secret {name} has no value. Set it in this terminal (export {name}=...), "
                     f"or keep it in the OS keyring (keyring set {KEYRING_SERVICE} {name})."
@@ -48,7 +47,7 @@ class Vault:
     def values(self, job: str, names: Iterable[str]) -> dict[str, str]:
         """The values for a run. Raises MissingSecret for one that is gone."""
         kept = self._read(job)
-        found = {name: kept.get(name) or _from_keyring(name) for name in names}
+        found = {name: kept.get(name) or from_keyring(name) for name in names}
         if missing := sorted(name for name, value in found.items() if value is None):
             raise MissingSecret(
                 f"No value for {', '.join(missing)}. Set it in this terminal and run `gpujob resume {job}`."
@@ -76,17 +75,3 @@ class Vault:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path(job))
-
-
-def _from_keyring(name: str) -> str | None:
-    """The OS keyring's value; None without the ``keyring`` extra or a keyring service."""
-    try:
-        import keyring
-        from keyring.errors import KeyringError
-    except ModuleNotFoundError:
-        return None
-    try:
-        value: str | None = keyring.get_password(KEYRING_SERVICE, name)
-    except KeyringError:
-        return None
-    return value

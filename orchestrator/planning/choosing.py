@@ -8,12 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from backends.units import format_usd
-from orchestrator.planning.climb import Belief, Option, climb
+from orchestrator.planning.climb import Belief, Option, climb, fit
 from orchestrator.planning.feasibility import Candidate, No
 from orchestrator.planning.outlook import Looking, Outlook
 from orchestrator.planning.plan import Code, Rejection
 from orchestrator.planning.search import Aim, best_order, dominators
 from orchestrator.planning.weights import Weights
+
+LEAST_FIT = 0.05
+"""An attempt whose memory suffices with less chance is not worth making, however little it costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,11 @@ def choose(candidates: Iterable[Candidate], looking: Looking, belief: Belief, li
     kinds = _kinds(candidates)
     firsts = [looking.at(kind[0]) for kind in kinds]
     aim = _aim(firsts, belief, limits)
-    worth = _worth_looking_at(firsts, aim)
+    worth = _worth_looking_at(firsts, belief, aim)
     more = [looking.at(each) for count, kind in zip(worth, kinds, strict=True) for each in kind[1:count]]
     looks = sorted([*firsts, *more], key=_place)
-    payable = [each for each in looks if _payable(each, aim)]
-    rungs = [payable[place] for place in best_order([each.option for each in payable], belief, aim)]
+    eligible = [each for each in looks if _eligible(each, belief, aim)]
+    rungs = [eligible[place] for place in best_order([each.option for each in eligible], belief, aim)]
     taken = {id(each) for each in rungs}
     others = tuple(each for each in looks if id(each) not in taken)
     dearer = (_dearer(kind, count) for count, kind in zip(worth, kinds, strict=True) if count < len(kind))
@@ -70,9 +73,9 @@ def _cost_of_success(option: Option, belief: Belief) -> float:
     return end.dollars(option) / end.succeeds if end.succeeds else math.inf
 
 
-def _worth_looking_at(firsts: Sequence[Outlook], aim: Aim) -> list[int]:
+def _worth_looking_at(firsts: Sequence[Outlook], belief: Belief, aim: Aim) -> list[int]:
     """How many of each kind could be on the ladder: each is tried after the cheaper ones of its and of better kinds."""
-    places = [place for place, each in enumerate(firsts) if _payable(each, aim)]
+    places = [place for place, each in enumerate(firsts) if _eligible(each, belief, aim)]
     better = dominators([firsts[place].option for place in places], aim)
     worth = [1] * len(firsts)
     for place, found in zip(places, better, strict=True):
@@ -80,8 +83,8 @@ def _worth_looking_at(firsts: Sequence[Outlook], aim: Aim) -> list[int]:
     return worth
 
 
-def _payable(each: Outlook, aim: Aim) -> bool:
-    return each.lasts and each.reserved.micros <= aim.budget
+def _eligible(each: Outlook, belief: Belief, aim: Aim) -> bool:
+    return each.lasts and each.reserved.micros <= aim.budget and fit(each.option, belief) >= LEAST_FIT
 
 
 def _place(each: Outlook) -> tuple[float, int, int, int, str, str]:

@@ -95,6 +95,12 @@ def trial(option: Option, belief: Belief) -> Trial | None:
     return Trial(1 - ram_out - vram_out, tuple(out))
 
 
+def fit(option: Option, belief: Belief) -> float:
+    """The chance that its memory suffices."""
+    tried = trial(option, belief)
+    return tried.fits if tried else 0.0
+
+
 def step(option: Option, states: Iterable[State]) -> tuple[Chances, list[State]]:
     """Attempt ``option``: how that ends, and the states in which the climb goes on."""
     succeeds = runs_out = breaks = 0.0

@@ -10,6 +10,7 @@ from statistics import NormalDist, median, pstdev
 
 from backends.base import Offer
 from backends.units import format_duration
+from orchestrator.catalog.providers import provider
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.speeds import Bound, speed_of
 from orchestrator.spec.model import JobSpec, ResolvedVariant
@@ -27,12 +28,9 @@ EFFICIENCY = 0.35
 """Share of a GPU's peak arithmetic that training reaches: 30 to 45 % is usual for well-fed transformers."""
 
 PACKAGES_SECONDS = 90.0
-START_SECONDS = {"local": 0.5, "colab": 45.0, "runpod": 60.0, "vast": 90.0, "modal": 15.0, "aws": 120.0, "gce": 90.0}
-START_SECONDS_UNKNOWN = 120.0
 IMAGE_BYTES = 8_000_000_000
-BYTES_PER_SECOND = 100_000_000
 FETCH_SECONDS = 15.0
-"""First guesses of what lies around a run; what was measured replaces them. An image as PyTorch's, 800 Mbit/s."""
+"""First guesses of what lies around a run, beside the table of providers. An image is as large as PyTorch's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +100,18 @@ def course(spec: JobSpec, variant: ResolvedVariant, offer: Offer, knowledge: Kno
 
 def _setup(spec: JobSpec, variant: ResolvedVariant, offer: Offer, knowledge: Knowledge, workload: Workload) -> Time:
     """Starting the machine, its image, packages and downloads. This machine keeps what an earlier run brought."""
-    start = Time(START_SECONDS.get(offer.backend, START_SECONDS_UNKNOWN), 0.3)
-    kept = offer.backend == "local" and bool(knowledge.successes(variant.name))
-    if kept:
+    facts, here = provider(offer.backend), offer.backend == "local"
+    start = Time(facts.start_seconds, facts.start_sigma)
+    seen = [each for each in knowledge.successes(variant.name) if each.backend == offer.backend]
+    if here and seen:
         return start
+    image = Time(IMAGE_BYTES / facts.image_bytes_per_second if spec.image and not here else 0.0, 0.5)
+    took = [each.setup_seconds for each in seen if each.setup_seconds is not None]
+    if took:
+        return together((start, image, Time(median(took), _sigma(took, SIGMA_SCALED))))
     inputs = sum(each.max_size or 0 for each in spec.inputs) + workload.download_bytes
-    image = IMAGE_BYTES if spec.image and offer.backend != "local" else 0
     packages = Time(PACKAGES_SECONDS if spec.setup else 0.0, 0.5)
-    return together((start, Time((inputs + image) / BYTES_PER_SECOND, 0.5), packages))
+    return together((start, image, Time(inputs / facts.bytes_per_second, 0.5), packages))
 
 
 def _run(

@@ -187,7 +187,7 @@ def _out_of_vram_before(offer: Offer, variant: ResolvedVariant, question: Questi
 
 
 def _out_of_memory_here(offer: Offer, variant: ResolvedVariant, question: Question) -> No | None:
-    seen = question.knowledge.out_of_memory_at(variant.name, offer.backend, offer.name)
+    seen = question.knowledge.out_of_memory_at(variant.name, offer)
     return No(Code.OOM_SEEN, f"{seen.story}, on this very offer", "add a smaller variant") if seen else None
 
 
@@ -212,6 +212,11 @@ def _available(offer: Offer, _variant: ResolvedVariant, question: Question) -> N
     return No(Code.UNAVAILABLE, reason, "try again later, or add a backend") if reason else None
 
 
+def _set_up(offer: Offer, _variant: ResolvedVariant, _question: Question) -> No | None:
+    """Last of all: whoever is told to set a backend up should find there what the job needs."""
+    return No(Code.NOT_SET_UP, offer.missing) if offer.missing else None
+
+
 _CHECKS: tuple[Callable[[Offer, ResolvedVariant, Question], No | None], ...] = (
     _asked_for,
     _when,
@@ -224,4 +229,5 @@ _CHECKS: tuple[Callable[[Offer, ResolvedVariant, Question], No | None], ...] = (
     _out_of_memory_here,
     _fallback_allowed,
     _available,
+    _set_up,
 )

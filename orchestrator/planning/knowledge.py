@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backends.base import Offer
 from backends.units import format_size
 
 _ENDED = {
@@ -36,6 +37,7 @@ class Seen:
     peak_ram_bytes: int | None = None
     peak_vram_bytes: int | None = None
     run_seconds: float | None = None
+    setup_seconds: float | None = None
     gpu: str | None = None
     this_job: bool = False
     where: str = ""
@@ -87,11 +89,14 @@ class Knowledge:
             default=None,
         )
 
-    def out_of_memory_at(self, variant: str, backend: str, offer: str) -> Seen | None:
-        """An attempt in which ``variant`` ran out of memory on that very offer, whose capacity nobody recorded."""
+    def out_of_memory_at(self, variant: str, offer: Offer) -> Seen | None:
+        """An attempt in which ``variant`` ran out of memory on that very offer, all of which it had.
+
+        Of a shared machine it had a slice, and may be given a larger one, if anybody recorded how large it was.
+        """
         for s in self._out_of_memory(variant):
             capacity = s.vram_capacity_bytes if s.outcome == "oom_gpu" else s.ram_capacity_bytes
-            if (s.backend, s.offer) == (backend, offer) and not capacity:
+            if (s.backend, s.offer) == (offer.backend, offer.name) and not (offer.shared and capacity):
                 return s
         return None
 

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 from backends.base import Offer
 from backends.units import format_duration, format_size, format_usd
-from orchestrator.planning.advice import nearest_change
-from orchestrator.planning.choosing import Limits, choose
-from orchestrator.planning.climb import Chances, climb
+from orchestrator.planning.advice import distance, nearest_change
+from orchestrator.planning.choosing import LEAST_FIT, Limits, choose
+from orchestrator.planning.climb import Chances, climb, fit
 from orchestrator.planning.feasibility import Candidate, No, Question
 from orchestrator.planning.knowledge import Knowledge, Seen
 from orchestrator.planning.memory_need import MemoryOutlook, memory_outlook
@@ -74,6 +74,7 @@ class _Refusal:
         """The reason that comes first."""
         return (
             self._ruled_out(each)
+            or self._hopeless(each)
             or self._quota(each)
             or unaffordable(each.reserved, self._budget, above=0)
             or self._no_more_headroom(each)
@@ -92,6 +93,19 @@ class _Refusal:
                     "add a smaller variant, or a backend with more memory",
                 )
         return None
+
+    def _hopeless(self, each: Outlook) -> No | None:
+        """The spec declares nothing that would rule it out, but it is as good as certain that memory runs out."""
+        chance = fit(each.option, self._memory.belief)
+        if chance >= LEAST_FIT:
+            return None
+        by_vram = each.option.vram_out > each.option.ram_out
+        return No(
+            Code.VRAM if by_vram else Code.RAM,
+            self._memory.memory_of(each.candidate, vram=by_vram),
+            "change the setting that `gpujob estimate` names first, or add a backend with more memory",
+            1 - chance,
+        )
 
     def _quota(self, each: Outlook) -> No | None:
         if each.lasts:
@@ -168,7 +182,7 @@ def _rung(each: Outlook, reserved: Reservation, end: Chances, rank: int, place: 
         ram_capacity_bytes=each.candidate.ram_capacity_bytes,
         vram_capacity_bytes=offer.vram_bytes,
         ram_cap_bytes=variant.ram_cap_bytes if offer.shared else None,
-        reasons=(f"{place}: {_merits(each, labelled=labelled)}", *each.basis),
+        reasons=(f"{place}: {_merits(each, labelled=labelled)}", *each.basis, *filter(None, [offer.caveat])),
     )
 
 
@@ -189,9 +203,14 @@ def _because(last: Seen | None) -> str:
 
 
 def _in_order(rejected: Iterable[Rejection], spec: JobSpec) -> list[Rejection]:
-    """By variant as the spec lists them, then by name: the same for every order of offers."""
+    """By variant as the spec lists them, by backend, and the nearest to running first, whatever the order of offers.
+
+    What is not set up comes last of all: it says more of the backend than of the job.
+    """
     order = {variant.name: place for place, variant in enumerate(spec.variants)}
-    return sorted(rejected, key=lambda r: (order[r.variant], r.backend, r.offer))
+    return sorted(
+        rejected, key=lambda r: (r.code is Code.NOT_SET_UP, order[r.variant], r.backend, *distance(r), r.offer)
+    )
 
 
 def _plan(

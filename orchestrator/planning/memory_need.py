@@ -74,12 +74,18 @@ class MemoryOutlook:
 
     def said(self, candidate: Candidate) -> tuple[str, ...]:
         """In words: each need beside what the candidate has, with the chance to run out where it is predicted."""
-        name, offer = candidate.variant.name, candidate.offer
-        memories = self.of[name]
-        words = [self._said(memories.ram, candidate.ram_capacity_bytes)]
-        if memories.vram:
-            words.append(self._said(memories.vram, offer.vram_bytes))
+        name = candidate.variant.name
+        words = [self.memory_of(candidate, vram=False)]
+        if self.of[name].vram:
+            words.append(self.memory_of(candidate, vram=True))
         return (*words, *self.notes.get(name, ()))
+
+    def memory_of(self, candidate: Candidate, *, vram: bool) -> str:
+        """One of its memories in words: the need, what it has, and the chance to run out."""
+        memories = self.of[candidate.variant.name]
+        if vram and memories.vram:
+            return self._said(memories.vram, candidate.offer.vram_bytes)
+        return self._said(memories.ram, candidate.ram_capacity_bytes)
 
     def _said(self, known: Known, capacity: int) -> str:
         words = f"{known.words}; has {format_size(capacity)}"

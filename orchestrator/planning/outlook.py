@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from backends.billing import Price, price_of, shared_by_others
+from orchestrator.catalog.providers import provider
 from orchestrator.planning.climb import Option
 from orchestrator.planning.duration import Course, Workload, course
 from orchestrator.planning.feasibility import Candidate
@@ -17,10 +18,6 @@ from orchestrator.planning.need import VariantNeed
 from orchestrator.planning.reservation import Allowance, Reservation
 from orchestrator.planning.weights import Weights
 from orchestrator.spec.model import JobSpec
-
-P_BACKEND = {"local": 0.995, "colab": 0.95, "vast": 0.94}
-P_BACKEND_UNKNOWN = 0.97
-"""Chance that the backend itself does not fail the attempt; what was measured replaces it."""
 
 OUT_SHARE = 0.15
 """Share of the run after which memory runs out, if it does: while loading, or in the first large batches."""
@@ -131,7 +128,7 @@ class Looking:
     def _work_out(self, candidate: Candidate) -> _Alike:
         offer, variant, spec = candidate.offer, candidate.variant, self._spec
         run = course(spec, variant, offer, self._knowledge, self._facts.workloads.get(variant.name, _NO_WORK))
-        stays = self._facts.reliability.get(offer.backend, P_BACKEND.get(offer.backend, P_BACKEND_UNKNOWN))
+        stays = self._facts.reliability.get(offer.backend, provider(offer.backend).holds)
         survives = math.exp(-offer.billing.interruptions_per_hour * run.total.mean / 3600)
         memories = self._memory.of[variant.name]
         return _Alike(

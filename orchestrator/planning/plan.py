@@ -32,6 +32,7 @@ class Code(StrEnum):
     OOM_SEEN = "oom_seen"
     NOT_ALLOWED = "fallback_not_allowed"
     UNAVAILABLE = "unavailable"
+    NOT_SET_UP = "not_set_up"
     DEARER = "dearer"
     QUOTA = "quota"
     SAME_HEADROOM = "same_headroom"
@@ -146,7 +147,7 @@ class Plan:
 
     ``worst_case_micros`` is the sum of what the rungs reserve, never more than ``budget_micros``. ``expected_micros``,
     ``expected_seconds`` and ``p_success`` are those of climbing the ladder as it stands. ``what_if`` says what more
-    money, time or another setting would buy.
+    money, time or another setting would buy; ``notes`` say what could not be looked at.
     """
 
     ladder: tuple[Rung, ...]
@@ -158,6 +159,7 @@ class Plan:
     worst_case_micros: int
     advice: str = ""
     what_if: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The stable form for ``--json``."""
@@ -171,4 +173,5 @@ class Plan:
             "rejected": [rejection.to_json() for rejection in self.rejected],
             "advice": self.advice,
             "what_if": list(self.what_if),
+            "notes": list(self.notes),
         }

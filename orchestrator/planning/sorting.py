@@ -38,7 +38,21 @@ def sort_out(offers: Iterable[Offer], question: Question, most: int) -> tuple[li
                 rejected.append(candidate.refused(no))
             else:
                 candidates.append(candidate)
-    return candidates, rejected
+    return candidates, _said_once(rejected)
+
+
+def _said_once(rejected: Iterable[Rejection]) -> list[Rejection]:
+    """A backend that is not set up is one reason, however many offers it has that would do; it is said last."""
+    said: list[Rejection] = []
+    not_set_up: dict[tuple[str, str], Rejection] = {}
+    for each in rejected:
+        if each.code is not Code.NOT_SET_UP:
+            said.append(each)
+        elif first := not_set_up.get(key := (each.backend, each.variant)):
+            not_set_up[key] = replace(first, alike=(*first.alike, *each.offers))
+        else:
+            not_set_up[key] = each
+    return [*said, *not_set_up.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +78,7 @@ class _Kind:
 
 
 _ALIKE = attrgetter(
-    "backend", "gpu", "gpu_count", "vram_bytes", "ram_bytes", "disk_bytes", "compute_capability", "shared"
+    "backend", "gpu", "gpu_count", "vram_bytes", "ram_bytes", "disk_bytes", "compute_capability", "shared", "missing",
 )  # fmt: skip
 _PRICE_AND_NAME = attrgetter("micros_per_hour", "name")
 _NAME = attrgetter("name")

@@ -26,7 +26,7 @@ class Weights:
 
 
 WEIGHTS = {
-    Priority.COST: Weights(hour=0.05, failure=0.2, quality=3.0, target=0.8),
+    Priority.COST: Weights(hour=0.05, failure=0.1, quality=3.0, target=0.8),
     Priority.SPEED: Weights(hour=100.0, failure=5.0, quality=10.0, target=0.9),
     Priority.RELIABILITY: Weights(hour=2.0, failure=30.0, quality=10.0, target=0.99),
     Priority.BALANCED: Weights(hour=5.0, failure=2.0, quality=10.0, target=0.95),

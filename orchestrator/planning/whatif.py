@@ -11,6 +11,7 @@ from orchestrator.planning.plan import Plan, Priority, Rung
 
 NEARLY_SURE = 0.99
 _WORTH_SAYING = 0.01
+_A_REAL_CHANCE = 0.5
 _MUCH_LESS = 0.7
 _PLENTY = 1_000_000_000
 """Micro-dollars more than any wish: a thousand dollars."""
@@ -64,7 +65,7 @@ def _other_priorities(plan: Plan, again: Again) -> Iterator[str]:
 def _settings(plan: Plan, again: Again, levers: Mapping[str, Facts]) -> Iterator[str]:
     for words, facts in levers.items():
         other = again(facts=facts)
-        surer = other.p_success > plan.p_success + _WORTH_SAYING
+        surer = other.p_success > plan.p_success + _WORTH_SAYING and other.p_success >= _A_REAL_CHANCE
         cheaper = other.expected_micros < _MUCH_LESS * plan.expected_micros and other.p_success >= plan.p_success
         if other.ladder and (surer or cheaper):
             cost = format_usd(other.expected_micros) if other.expected_micros else "free"

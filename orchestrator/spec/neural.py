@@ -138,6 +138,9 @@ class NeuralModel(Part):
     params: Parameters | None = Field(None, description="Number of parameters, such as 1.4B.")
     weights: FileName | None = Field(None, description="A .safetensors file: its header has the exact counts.")
     probe: Probe | None = Field(None, description="Two measured peaks of your own code.")
+    tied: Switch | None = Field(
+        None, description="Whether input and output embedding are one in memory; as the model has it if not given."
+    )
     file_size: Size | None = Field(
         None, description="Size of the file with the weights, if it is no plain dump of them."
     )
@@ -161,6 +164,9 @@ class NeuralModel(Part):
     )
     batch_size: Small = Field(1, description="Sequences or images per GPU in one forward pass.")
     seq_len: Tokens = Field(512, description="Tokens per sequence, of the longest one.")
+    target_len: Tokens | None = Field(
+        None, description="Tokens that the decoder of an encoder-decoder writes; seq_len, its source, if not given."
+    )
     lengths: Annotated[Literal["fixed", "dynamic"], *_words("fixed", "dynamic")] = Field(
         "fixed", description="`dynamic` where each batch is padded to its own longest sequence: memory fragments."
     )
@@ -169,6 +175,7 @@ class NeuralModel(Part):
     attention: Annotated[Literal["sdpa", "flash", "eager"], *_words("sdpa", "flash", "eager")] = Field(
         "sdpa", description="eager keeps the matrix of every head."
     )
+    compile: Switch = Field(False, description="Whether torch.compile runs it: activations shrink, by how much varies.")
     dropout: Switch | None = Field(
         None, description="Whether dropout is on; as the family usually has it if not given."
     )

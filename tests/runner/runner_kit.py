@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,20 @@ class Job:
 
     def processes(self) -> list[int]:
         return runner.carriers(self.key)
+
+
+@contextmanager
+def jobs_that_leave_nothing(tmp_path: Path) -> Iterator[Callable[..., Job]]:
+    """Makes jobs; afterwards nothing of them may be alive, and no supervisor may have crashed."""
+    jobs: list[Job] = []
+
+    def make(folder: Path | None = None) -> Job:
+        number = len(jobs) + 1
+        jobs.append(Job(folder or tmp_path / f"job{number}", f"test-{os.getpid()}-{tmp_path.name}-{number}"))
+        return jobs[-1]
+
+    yield make
+    for job in jobs:
+        assert runner.sweep(str(job.dir), job.key) == []
+        log = job.dir / "runner.log"
+        assert not log.exists() or "Traceback" not in log.read_text(), log.read_text()

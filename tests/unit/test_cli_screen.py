@@ -87,10 +87,29 @@ def test_a_paragraph_breaks_between_words_and_loses_nothing(monkeypatch: pytest.
 def test_rejections_are_never_cut() -> None:
     reason = "needs 900 TB of RAM, and " * 10
     rejected = {"variant": "big", "backend": "local", "offer": "cpu", "code": "ram", "reason": reason + "that is all"}
+    rejected |= {"alike": [], "count": 1}
     with terminal(60):
         text = plan_text({"ladder": [], "rejected": [rejected]})
     assert " ".join(text.split()).endswith(f"big on local cpu: {reason}that is all")
     assert not text.startswith("\n")
+
+
+def test_what_is_rejected_alike_is_one_line_with_its_number() -> None:
+    """20,000 offers stay readable: the nearest of each kind of reason is named."""
+    no = {"variant": "big", "backend": "cloud", "code": "vram", "alike": []}
+    near = no | {"offer": "near", "reason": "needs 17 GB of VRAM; it has 16 GB", "count": 1}
+    far = no | {"offer": "far", "reason": "needs 17 GB of VRAM; it has 8 GB", "count": 19_998}
+    other = no | {"offer": "m", "code": "budget", "reason": "must reserve $3", "count": 1}
+    text = plan_text({"ladder": [], "rejected": [near, far, other]})
+    assert text.splitlines()[1:] == [
+        "  big on cloud, 19,999 offers such as near: needs 17 GB of VRAM; it has 16 GB",
+        "  big on cloud m: must reserve $3",
+    ]
+
+
+def test_a_backend_that_could_not_be_looked_at_is_said() -> None:
+    note = "cloud is left out: its prices cannot be read. Try again later."
+    assert note in plan_text({"ladder": [], "rejected": [], "notes": [note]})
 
 
 # the same words once

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.hardware import MIB, Gpu, find_gpus, total_ram
+from backends.hardware import DRIVER_BYTES, MIB, Gpu, find_gpus, total_ram
 
 KNOWN = "index,name,memory.total,memory.used"
 
@@ -47,3 +47,8 @@ def test_a_gpu_that_shares_the_machines_memory(nvidia_smi: Path) -> None:
 def test_a_driver_that_does_not_answer(nvidia_smi: Path) -> None:
     says(nvidia_smi, "", knows="nothing")
     assert find_gpus() == []
+
+
+def test_what_a_gpu_has_left_is_less_than_what_nobody_uses(nvidia_smi: Path) -> None:
+    says(nvidia_smi, "0, NVIDIA GeForce RTX 3060, 12288, 900, 8.6\\n1, NVIDIA L4, 100, 100, 8.9\\n")
+    assert [gpu.usable_bytes for gpu in find_gpus()] == [(12288 - 900) * MIB - DRIVER_BYTES, 0]

@@ -11,7 +11,9 @@ import pytest
 
 from orchestrator.records.store import Store
 
-SDKS = frozenset({"boto3", "botocore", "googleapiclient", "google", "paramiko", "runpod", "keyring", "procrastinate"})
+SDKS = frozenset(
+    {"boto3", "botocore", "googleapiclient", "google", "paramiko", "httpx", "runpod", "keyring", "procrastinate"}
+)
 ORM = frozenset({"sqlalchemy", "sqlmodel", "alembic"})
 HEAVY = SDKS | ORM | {"pydantic", "pydantic_core", "yaml", "rich", "tenacity", "asyncio"}
 """Top-level packages that no command which only looks may load."""
@@ -85,6 +87,13 @@ def test_planning_loads_no_orm_and_no_sdk(home: Path, command: str) -> None:
 
 def test_the_first_plan_of_all_loads_no_orm_either(home: Path, tmp_path: Path) -> None:
     assert not loaded(tmp_path, "plan", str(home / "noop.yaml"), "--budget", "1") & ORM
+
+
+def test_estimating_loads_no_database(home: Path) -> None:
+    spec = home / "model.yaml"
+    spec.write_text('name: m\nworkdir: work\nrun: "true"\nmodel: {hf: microsoft/phi-1_5}\n')
+    databases = {"sqlalchemy", "sqlmodel", "alembic"}
+    assert not loaded(home, "estimate", str(spec)) & (SDKS | databases | {"huggingface_hub", "rich", "asyncio"})
 
 
 def test_submitting_loads_no_migrations_and_no_sdk(home: Path) -> None:

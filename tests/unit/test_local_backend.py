@@ -2,13 +2,17 @@
 
 import json
 import os
+import platform
 from pathlib import Path
 
 import pytest
 
 from backends.base import GpuNeed, LeaseRequest, Need, NoCapacity, Offer, Rejected
+from backends.hardware import DRIVER_BYTES
 from backends.local import RAM_UNDECLARED, LocalBackend
 
+FREE = (16376 << 20) - DRIVER_BYTES
+"""What an RTX A4000 has for a job if nobody else uses it."""
 NVIDIA_SMI = """#!/bin/sh
 case "$1" in
   *query-gpu*) printf '%s\\n' '0, NVIDIA RTX A4000, 16376, 512, 8.6' '1, NVIDIA RTX A4000, 16376, 0, 8.6' \
@@ -81,7 +85,7 @@ def test_each_gpu_is_an_offer_and_has_one_holder(gpus, backend):
     names = [o.name for o in backend.offers(Need(gpu=GpuNeed()))]
     assert names == ["cpu", "gpu0", "gpu1", "gpu2"]
     first = offer(backend, "gpu0")
-    assert (first.gpu, first.vram_bytes, first.compute_capability) == ("NVIDIA RTX A4000", 16376 << 20, 8.6)
+    assert (first.gpu, first.vram_bytes, first.compute_capability) == ("NVIDIA RTX A4000", FREE - (512 << 20), 8.6)
     lease = backend.create(LeaseRequest("a", first, 10**8))
     assert lease.details["gpus"] == [0]
     with pytest.raises(NoCapacity, match="GPU 0 is held by a") as busy:
@@ -90,9 +94,22 @@ def test_each_gpu_is_an_offer_and_has_one_holder(gpus, backend):
     assert backend.create(LeaseRequest("b", offer(backend, "gpu1"), 10**8)).details["gpus"] == [1]
 
 
+def test_what_a_job_of_ours_holds_of_a_gpu_will_be_free_again(gpus, backend):
+    backend.create(LeaseRequest("a", offer(backend, "gpu0"), 10**8))
+    assert offer(backend, "gpu0").vram_bytes == offer(backend, "gpu1").vram_bytes == FREE
+
+
+def test_what_is_other_than_on_a_rented_gpu_is_told(gpus, backend, monkeypatch):
+    assert offer(backend, "gpu0").caveat == "537 MB of its VRAM are in use by the display and other programs"
+    assert offer(backend, "gpu1").caveat == offer(backend, "cpu").caveat == ""
+    monkeypatch.setattr(platform, "release", lambda: "5.15.153.1-microsoft-standard-WSL2")
+    assert "crawls instead of running out of memory" in offer(backend, "gpu1").caveat
+    assert offer(backend, "cpu").caveat == ""
+
+
 def test_several_gpus_of_a_kind_are_leased_together(gpus, backend):
     pair = offer(backend, "2 x NVIDIA RTX A4000", count=2)
-    assert (pair.gpu_count, pair.vram_bytes) == (2, 16376 << 20)
+    assert (pair.gpu_count, pair.vram_bytes) == (2, FREE - (512 << 20))
     lease = backend.create(LeaseRequest("a", pair, 10**8))
     assert lease.details["gpus"] == [0, 1]
     with pytest.raises(NoCapacity, match="GPU 1 is held by a"):

@@ -80,10 +80,11 @@ class _Kind:
     def calibrated(self, need: MemoryNeed | None, subject: Subject) -> _Calibrated:
         predicted = need.median_bytes if need else None
         same = [m for row, m in self._rows if same_configuration(subject, predicted, row, m)]
-        calibrated = self._corrected(need, subject) if need else self._from_peaks(same)
+        ran_out = [m for m in same if m.censored]
+        calibrated = self._corrected(need, subject, ran_out) if need else self._from_peaks(same)
         if calibrated.need is None:
             return calibrated
-        floor = max((m.bytes_ for m in same if m.censored), default=0)
+        floor = max((m.bytes_ for m in ran_out), default=0)
         return replace(calibrated, need=calibrated.need.above(floor), identical=any(not m.censored for m in same))
 
     def _from_peaks(self, same: Sequence[Measured]) -> _Calibrated:
@@ -96,11 +97,12 @@ class _Kind:
         note = f"{self._kind}: {_times(len(peaks))} took {format_size(taken)}"
         return _Calibrated(MemoryNeed(taken, sigma, "measured"), note)
 
-    def _corrected(self, need: MemoryNeed, subject: Subject) -> _Calibrated:
+    def _corrected(self, need: MemoryNeed, subject: Subject, ran_out: Sequence[Measured]) -> _Calibrated:
         if not self._rows:
             return _Calibrated(need)
-        expected = self._history.track.expected(subject, need.median_bytes)
-        ratios = self._history.with_own if expected.weight else self._history.without_own
+        history = self._without(ran_out)
+        expected = history.track.expected(subject, need.median_bytes)
+        ratios = history.with_own if expected.weight else history.without_own
         point = self._line(subject).at(need.median_bytes) * expected.ratio
         corrected = replace(need, median_bytes=round(point), sigma=_sigma(need.sigma, expected), ratios=ratios)
         return _Calibrated(corrected, self._note(expected))
@@ -110,9 +112,22 @@ class _Kind:
             return ""
         return f"{self._kind}: {_times(expected.runs)} took {expected.ratio:.2f} x the prediction"
 
+    def _without(self, ran_out: Sequence[Measured]) -> _History:
+        """The history less the OOMs of the very configuration that is asked for.
+
+        These are its floor already: as ratios too they would count twice, and pass for a measurement.
+        """
+        if not ran_out:
+            return self._history
+        return _replayed([(s, m) for s, m in self._predicted if not any(m is each for each in ran_out)], self._line)
+
     @cached_property
     def _history(self) -> _History:
-        return _replayed([(s, m) for s, m in self._rows if m.predicted_bytes], self._line)
+        return _replayed(self._predicted, self._line)
+
+    @property
+    def _predicted(self) -> list[Row]:
+        return [(s, m) for s, m in self._rows if m.predicted_bytes]
 
     def _line(self, subject: Subject) -> Line:
         """The line of the subject's GPU and stack; what is not known of these is not asked for."""

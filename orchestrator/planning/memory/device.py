@@ -8,8 +8,9 @@ from dataclasses import replace
 from orchestrator.planning.memory.recipe import Recipe
 
 LASTING = frozenset(
-    ["weights", "unquantised weights", "adapters", "optimizer states", "gradients", "KV cache", "optimizer's copy"]
-)
+    ("weights", "unquantised weights", "adapters", "optimizer states", "gradients", "fp32 gradients", "KV cache",
+     "optimizer's copy", "text encoder", "autoencoder")
+)  # fmt: skip
 """Allocated once, in equal blocks: the allocator finds each its place."""
 
 SLACK = {

@@ -6,14 +6,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator.catalog.diffusion import Diffusion
 from orchestrator.catalog.places import Cnn
 from orchestrator.planning.memory import device, host, inference
+from orchestrator.planning.memory.diffusion import NOTE, diffusion_phases
 from orchestrator.planning.memory.phases import Phase, training_phases
-from orchestrator.planning.memory.recipe import BYTES, Recipe
+from orchestrator.planning.memory.recipe import BITSANDBYTES, BYTES, Recipe
 from orchestrator.planning.need import Confidence, MemoryNeed, VariantNeed
 
-SIGMA: Mapping[Confidence, float] = {"measured": 0.03, "high": 0.06, "medium": 0.1, "low": 0.15}
+SIGMA: Mapping[Confidence, float] = {"measured": 0.03, "high": 0.06, "medium": 0.12, "low": 0.15}
 """Spread of the natural logarithm of need over estimate, before calibration."""
+HOARDING_SIGMA = 0.15
+"""What the device shows beyond the need varies so much more where old trainers meet changing lengths: which gaps the
+allocator is left with depends on the order in which the lengths come."""
 RAM_SIGMA = 0.1
 
 SLACK_TERM = "allocator slack"
@@ -22,12 +27,18 @@ CONTEXT_TERM = "CUDA context"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is estimated: a recipe, or a network of convolutions, on a GPU or on none."""
+    """What is estimated: a recipe, a network of convolutions or a diffusion model, on a GPU or on none."""
 
     recipe: Recipe
     cnn: Cnn | None = None
     on_gpu: bool = True
     known: bool = True
+    diffusion: Diffusion | None = None
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it has a length of sequences to speak of."""
+        return not (self.cnn or self.diffusion or self.recipe.model.probe)
 
     @property
     def family(self) -> str:
@@ -55,6 +66,7 @@ class MemoryEstimate:
     family: str
     confidence: Confidence
     notes: tuple[str, ...]
+    hoards: bool = False
 
     @property
     def sigma(self) -> float:
@@ -71,8 +83,9 @@ class MemoryEstimate:
         return VariantNeed(self.vram_need(), ram, self.confidence, self.notes)
 
     def interval(self) -> dict[str, int]:
-        """Bytes that suffice with 5, 50 and 95 %: of VRAM, or of RAM where no GPU is used."""
-        middle, sigma = (self.vram_bytes, self.sigma) if self.vram_bytes else (self.ram_bytes, RAM_SIGMA)
+        """Bytes that are not exceeded with 5, 50 and 95 %: of VRAM as the device shows it, or of RAM without a GPU."""
+        shown = math.hypot(self.sigma, HOARDING_SIGMA) if self.hoards else self.sigma
+        middle, sigma = (self.vram_bytes, shown) if self.vram_bytes else (self.ram_bytes, RAM_SIGMA)
         return {name: round(middle * math.exp(z * sigma)) for name, z in (("p05", -1.645), ("p50", 0), ("p95", 1.645))}
 
 
@@ -102,6 +115,7 @@ def estimate_memory(subject: Subject) -> MemoryEstimate:
         family=subject.family,
         confidence=_confidence(subject),
         notes=_notes(subject),
+        hoards=recipe.model.task == "train" and recipe.model.lengths == "dynamic" and recipe.model.transformers < 5,
     )
 
 
@@ -112,6 +126,8 @@ def phases_of(subject: Subject) -> list[Phase]:
         return [_probed(recipe)]
     if subject.cnn:
         return [_convolutions(recipe, subject.cnn)]
+    if subject.diffusion:
+        return list(diffusion_phases(recipe, subject.diffusion))
     if recipe.model.task == "infer":
         return list(inference.inference_phases(recipe))
     return list(training_phases(recipe))
@@ -145,20 +161,25 @@ def _confidence(subject: Subject) -> Confidence:
     recipe = subject.recipe
     if recipe.model.probe:
         return "medium"
-    if not subject.known or not (recipe.known_family or subject.cnn):
+    arch, model = recipe.arch, recipe.model
+    if not subject.known or arch.confidence == "low" or not (recipe.known_family or subject.cnn):
         return "low"
     sharded = recipe.sharding > 0 or recipe.offloads
-    unmeasured = recipe.arch.experts > 1 or recipe.arch.parts or recipe.model.quantization != "none" or subject.cnn
+    unmeasured = arch.experts > 1 or arch.others or model.quantization != "none" or subject.cnn or model.compile
     return "medium" if sharded or unmeasured else "high"
 
 
 def _notes(subject: Subject) -> tuple[str, ...]:
     recipe, model = subject.recipe, subject.recipe.model
     notes = []
-    if not subject.known:
+    if subject.diffusion:
+        notes.append(NOTE)
+    elif not subject.known:
         notes.append("only the number of parameters is known: shape guessed, activations at the upper envelope")
     elif not (recipe.known_family or subject.cnn or model.probe):
         notes.append(f"family {recipe.arch.model_type!r} was never traced: activations at the upper envelope")
+    if recipe.arch.confidence == "low":
+        notes.append(f"the shape of {recipe.arch.name} is a guess: {recipe.arch.params / 1e6:.0f} million parameters")
     needless = recipe.weight_bytes < BYTES["fp32"] and host.loading_dtype(recipe) == "fp32" != host.file_dtype(recipe)
     if subject.on_gpu and needless and model.quantization == "none" and not model.probe:
         double = recipe.arch.params * BYTES["fp32"]
@@ -166,7 +187,7 @@ def _notes(subject: Subject) -> tuple[str, ...]:
             f"from_pretrained makes fp32 of a {host.file_dtype(recipe)} file: {double / 1e9:.1f} GB of host RAM; "
             f"pass dtype={_torch_name(host.file_dtype(recipe))} (torch_dtype before transformers 4.56)"
         )
-    bitsandbytes = model.quantization in ("nf4", "nf4-double", "int8") and subject.on_gpu and not subject.cnn
+    bitsandbytes = model.quantization in BITSANDBYTES and subject.on_gpu and subject.reads_text
     if bitsandbytes and model.transformers >= 5:
         notes.append("transformers 5 may keep the 16-bit weights on the GPU until all are quantised: counted in `load`")
     return tuple(notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.planning.memory.phases import Phase
-from orchestrator.planning.memory.recipe import Recipe
+from orchestrator.planning.memory.recipe import BITSANDBYTES, Recipe, dequantised_bytes
 
 GRAPH_BATCH = 512
 """Tokens that llama.cpp takes through the network at once."""
@@ -17,16 +17,19 @@ def inference_phases(recipe: Recipe) -> Iterator[Phase]:
         yield _gguf(recipe)
         return
     yield _load(recipe)
+    if recipe.encoder:
+        yield _encode(recipe, "encoder", recipe.encoder)
     yield _prefill(recipe)
     for part in recipe.arch.parts:
         yield _encode(recipe, part.name or part.model_type, Recipe(recipe.model, part, recipe.families))
 
 
 def kv_cache_bytes(recipe: Recipe) -> int:
-    """Keys and values of every token of every sequence; an encoder has none."""
+    """Keys and values of every token of every sequence, also of those that an encoder read; an encoder has none."""
     if recipe.arch.vocab <= 1 or recipe.arch.is_vision:
         return 0
-    tokens = (recipe.model.kv_cache_tokens or recipe.model.seq_len) * recipe.model.batch_size
+    sizes = recipe.sizes()
+    tokens = ((recipe.model.kv_cache_tokens or sizes.seq) + sizes.source) * sizes.batch
     return 2 * recipe.arch.layers * recipe.arch.kv * tokens * cache_element_bytes(recipe)
 
 
@@ -37,7 +40,7 @@ def cache_element_bytes(recipe: Recipe) -> int:
 
 def _load(recipe: Recipe) -> Phase:
     weights = recipe.weights()
-    bitsandbytes = recipe.model.quantization in ("int8", "nf4", "nf4-double")
+    bitsandbytes = recipe.model.quantization in BITSANDBYTES
     sources = max(2 * recipe.arch.params - weights, 0) if bitsandbytes and recipe.model.transformers >= 5 else 0
     return Phase("load", _present({"weights": weights, "unquantised weights": sources}))
 
@@ -49,7 +52,6 @@ def _prefill(recipe: Recipe) -> Phase:
     row = block or recipe.families.largest((_precision(recipe), "sdpa", "none"), sizes)
     every = recipe.model.transformers < 5 or recipe.arch.vocab <= 1
     words = (recipe.model.seq_len if every else 1) * recipe.model.batch_size
-    quantised = recipe.model.quantization != "none"
     return Phase(
         "generate",
         _present(
@@ -58,7 +60,7 @@ def _prefill(recipe: Recipe) -> Phase:
                 "KV cache": kv_cache_bytes(recipe),
                 "logits": words * recipe.arch.vocab * (4 + recipe.activation_bytes) if recipe.arch.vocab > 1 else 0,
                 "forward of a block": row.bytes_of("infer", sizes),
-                "dequantised matrix": 2 * recipe.arch.hidden * recipe.arch.ffn if quantised else 0,
+                "dequantised matrix": dequantised_bytes(recipe),
             }
         ),
     )
@@ -69,7 +71,7 @@ def _precision(recipe: Recipe) -> str:
 
 
 def _encode(recipe: Recipe, name: str, part: Recipe) -> Phase:
-    """A vision part at work: the weights of all parts are there."""
+    """A vision part or an encoder at work: the weights of all parts are there."""
     sizes = part.sizes()
     row = part.row()
     return Phase(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.planning.memory.estimate import MemoryEstimate, Subject, estimate_memory
-from orchestrator.planning.memory.recipe import BYTES
+from orchestrator.planning.memory.recipe import BYTES, WHISPER_TARGET
 from orchestrator.spec.neural import NeuralModel
 
 LEAST_SAVING = 0.02
@@ -77,7 +77,7 @@ def _changes(subject: Subject) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"batch of {half}", {"batch_size": half, **more}
     if model.task == "infer":
         yield from _inference_changes(subject)
-    elif not subject.cnn and not model.probe:
+    elif subject.reads_text or subject.diffusion:
         yield from _training_changes(model)
 
 
@@ -85,7 +85,7 @@ def _inference_changes(subject: Subject) -> Iterator[tuple[str, dict[str, Any]]]
     model = subject.recipe.model
     if model.precision == "fp32":
         yield "16-bit weights", {"precision": "fp16"}
-    if model.quantization == "none" and not subject.cnn:
+    if model.quantization == "none" and subject.reads_text:
         yield "8-bit weights", {"quantization": "int8"}
         yield "4-bit weights", {"quantization": "nf4", "transformers": 4}
     if (model.kv_cache_tokens or model.seq_len) > 1024:
@@ -121,7 +121,8 @@ def largest_batch(subject: Subject, capacity_bytes: int) -> int:
 
 def largest_sequence(subject: Subject, capacity_bytes: int) -> int:
     """The longest sequence whose 95 % bound fits at the given batch; 0 if none does."""
-    return _largest(lambda size: _fits(changed(subject, seq_len=size), capacity_bytes), MOST)
+    most = WHISPER_TARGET if subject.recipe.arch.model_type == "whisper" else MOST
+    return _largest(lambda size: _fits(changed(subject, seq_len=size), capacity_bytes), most)
 
 
 def _fits(subject: Subject, capacity_bytes: int) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from orchestrator.catalog.architecture import Architecture
+from orchestrator.catalog.architecture import ENCODER, Architecture
 from orchestrator.catalog.families import FamilyTable, Mode, Row, Sizes
 from orchestrator.spec.neural import GGUF_BITS, NeuralModel
 
@@ -18,6 +18,8 @@ QUANTIZED_BYTES = {
     "gptq-int8": 1.0 + 3 / 128,
 }
 """Bytes per weight of a quantised matrix."""
+
+BITSANDBYTES = ("int8", "nf4", "nf4-double")
 
 STATE_BYTES = {
     "adamw": 2.0,
@@ -60,7 +62,17 @@ class Recipe:
     @property
     def activation_bytes(self) -> int:
         """Bytes of an element of the residual stream."""
-        return 4 if self.model.precision == "fp32" or (self.amp and not self.adapters) else 2
+        if self.model.precision == "fp32" or self.upcasts:
+            return 4
+        return 4 if self.amp and not self.adapters else 2
+
+    @property
+    def upcasts(self) -> bool:
+        """Whether what bitsandbytes leaves alone is made fp32, as ``prepare_model_for_kbit_training`` does.
+
+        The residual stream is fp32 then, and autocast computes in 16 bit. GPTQ models are left as they are.
+        """
+        return self.adapters and self.model.task == "train" and self.model.quantization in BITSANDBYTES
 
     @property
     def trained_bytes(self) -> int:
@@ -103,16 +115,20 @@ class Recipe:
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes of a weight that a quantiser leaves alone: training upcasts embeddings and norms to fp32."""
-        return 4 if self.model.task == "train" else 2
+        """Bytes of a weight that a quantiser leaves alone: embeddings and norms."""
+        return 4 if self.upcasts else 2
 
     def states(self) -> int:
         """Bytes of the optimizer's states."""
+        return self.states_of(self.trained_params())
+
+    def states_of(self, trained: int) -> int:
+        """Bytes of the optimizer's states of so many weights."""
         name = self.model.optimizer
         each = FIXED_STATE_BYTES.get(name, STATE_BYTES.get(name, 0.0) * self.trained_bytes)
         if self.master_bytes:
             each = each * 2 if name in ("adamw", "adamw-fused") else each
-        return round(self.trained_params() * (each + self.master_bytes))
+        return round(trained * (each + self.master_bytes))
 
     def gradients(self) -> int:
         """Bytes of all gradients."""
@@ -125,11 +141,17 @@ class Recipe:
         if not self.adapters:
             return precision, attention, "none"
         targets = "all" if self.model.lora.targets == "all-linear" else "qv"
-        return "amp" if precision == "amp" else "bf16", attention, targets
+        return "amp" if precision == "amp" or self.upcasts else "bf16", attention, targets
 
     def sizes(self) -> Sizes:
         """The batch."""
-        return Sizes(self.model.batch_size, tokens_of(self.model, self.arch), self.arch)
+        source = source_tokens(self.model, self.arch.encoder) if self.arch.encoder else 0
+        return Sizes(self.model.batch_size, tokens_of(self.model, self.arch), self.arch, source)
+
+    @property
+    def encoder(self) -> Recipe | None:
+        """The same run of the encoder of an encoder-decoder."""
+        return replace(self, arch=self.arch.encoder) if self.arch.encoder else None
 
     def row(self) -> Row:
         """The family's coefficients, or the upper envelope's."""
@@ -142,9 +164,40 @@ class Recipe:
         return self.families.knows(self.arch.model_type)
 
 
+def dequantised_bytes(recipe: Recipe) -> int:
+    """16-bit copies of quantised matrices that live at once.
+
+    bitsandbytes makes that of one matrix and computes it again for the backward pass. The GPTQ kernels of training are
+    plain torch: autograd keeps the 16-bit copies of a block, and the largest is unpacked in 32 and in 16 bit first.
+    """
+    model, arch = recipe.model, recipe.arch
+    if model.quantization == "none" or model.quantization.startswith("gguf"):
+        return 0
+    largest = arch.hidden * (arch.expert_ffn or arch.ffn)
+    if model.task == "train" and model.quantization.startswith("gptq"):
+        return 2 * arch.block_params + 6 * largest
+    return 2 * largest
+
+
+WHISPER_TOKENS = 1500
+"""Every window of 30 seconds, whatever is said in it."""
+WHISPER_TARGET = 448
+"""Tokens that it writes at most."""
+
+
 def tokens_of(model: NeuralModel, arch: Architecture) -> int:
-    """Tokens of one sequence; an image of ``image_size`` has a token per patch."""
-    if not arch.is_vision:
-        return model.seq_len
-    patch = 14 if "patch14" in arch.name else 32 if "patch32" in arch.name else 16
-    return ((model.image_size or 224) // patch) ** 2 + 1
+    """Tokens of one sequence: of an image of ``image_size`` its patches, of an encoder-decoder those of the target."""
+    if arch.is_vision:
+        patch = 14 if "patch14" in arch.name else 32 if "patch32" in arch.name else 16
+        return ((model.image_size or 224) // patch) ** 2 + 1
+    if arch.model_type.endswith(ENCODER):
+        return source_tokens(model, arch)
+    if arch.encoder:
+        most = WHISPER_TARGET if arch.model_type == "whisper" else model.seq_len
+        return model.target_len or min(model.seq_len, most)
+    return model.seq_len
+
+
+def source_tokens(model: NeuralModel, encoder: Architecture) -> int:
+    """Tokens that the encoder of an encoder-decoder reads."""
+    return WHISPER_TOKENS if encoder.model_type.startswith("whisper") else model.seq_len

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.catalog.architecture import VISION, WITH_DROPOUT, Architecture, ModelTable, from_config
+from orchestrator.catalog.architecture import VISION, WITH_DROPOUT, Architecture, from_config
+from orchestrator.catalog.diffusion import Diffusion, find_diffusion
 from orchestrator.catalog.families import FamilyTable
+from orchestrator.catalog.models import ModelTable
 from orchestrator.catalog.places import Cnn
 from orchestrator.planning.memory.estimate import Subject
 from orchestrator.planning.memory.recipe import Recipe
@@ -40,6 +42,7 @@ class Tables:
     models: ModelTable
     families: FamilyTable
     cnns: Mapping[str, Cnn]
+    diffusion: Mapping[str, Diffusion]
 
 
 def subject_of(model: NeuralModel, files: Files, tables: Tables, gpus: int = 1, *, on_gpu: bool = True) -> Subject:
@@ -47,10 +50,21 @@ def subject_of(model: NeuralModel, files: Files, tables: Tables, gpus: int = 1, 
     if cnn := _cnn(model, tables):
         arch = Architecture("resnet", 0, 0, 0, 1, 1, 0, 1, tied=False, params=cnn.params, dtype="fp32")
         return Subject(Recipe(model, arch, tables.families, gpus), cnn, on_gpu)
+    if parts := find_diffusion(model.hf or "", tables.diffusion):
+        arch = Architecture("diffusion", 0, 0, 0, 1, 1, 0, 1, tied=False, params=parts.denoiser_params)
+        return Subject(Recipe(model, arch, tables.families, gpus), None, on_gpu, diffusion=parts)
     arch, known = _architecture(model, files, tables)
     if files.counts:
         arch = replace(arch, params=sum(files.counts.values()))
+    if model.tied is not None:
+        arch = _with_embeddings(arch, tied=model.tied)
     return Subject(Recipe(model, arch, tables.families, gpus), None, on_gpu, known)
+
+
+def in_tables(model: NeuralModel, tables: Tables) -> bool:
+    """Whether the model's name is in a table: then nothing else need be asked."""
+    name = model.hf or ""
+    return bool(tables.models.find(name) or _cnn(model, tables) or find_diffusion(name, tables.diffusion))
 
 
 def _cnn(model: NeuralModel, tables: Tables) -> Cnn | None:
@@ -76,6 +90,12 @@ def _architecture(model: NeuralModel, files: Files, tables: Tables) -> tuple[Arc
     if not count:
         raise UnknownModelError(_advice(model))
     return typical(count), False
+
+
+def _with_embeddings(arch: Architecture, *, tied: bool) -> Architecture:
+    """The same with one embedding or two, whatever the model came with."""
+    more = (arch.tied - tied) * arch.embedding_params
+    return replace(arch, tied=tied, params=arch.params + more)
 
 
 def _advice(model: NeuralModel) -> str:

@@ -29,13 +29,19 @@ def _flops(subject: Subject) -> float | None:
     Checkpointing goes forward twice.
     """
     recipe, model = subject.recipe, subject.recipe.model
-    if subject.cnn or model.steps is None:
+    if not subject.reads_text or model.steps is None:
         return None
     passes = 1.0
     if model.task == "train":
         passes = (2.0 if recipe.adapters else 3.0) + model.gradient_checkpointing
-    tokens = model.batch_size * tokens_of(model, recipe.arch) * model.grad_accumulation * model.steps
+    tokens = model.batch_size * _tokens(recipe) * model.grad_accumulation * model.steps
     return 2.0 * recipe.arch.active_params * tokens * passes * recipe.gpus
+
+
+def _tokens(recipe: Recipe) -> float:
+    """Tokens of a sequence; about half of an encoder-decoder's weights see those of each side."""
+    own = tokens_of(recipe.model, recipe.arch)
+    return (own + recipe.sizes().source) / 2 if recipe.encoder else own
 
 
 def _download(recipe: Recipe) -> int:

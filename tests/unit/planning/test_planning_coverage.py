@@ -24,5 +24,6 @@ def test_realised_coverage_follows_nominal(benchmark):
     found = list(benchmark.forecasts(benchmark.generated(400, seed=3)))[80:]
     assert 0.86 <= benchmark.coverage(found, 0) <= 0.95
     assert 0.92 <= benchmark.coverage(found, 1) <= 0.98
+    assert 0.85 <= sum(f.inside for f in found) / len(found) <= 0.95
     own = [f for f in found if f.had_own_runs]
     assert 0.85 <= benchmark.coverage(own, 0) <= 0.97

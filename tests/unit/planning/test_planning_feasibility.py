@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from planning_kit import GB, gpu_machine, job, machine, only_rejection, plan, rungs, seen
 
 from backends.base import Offer
+from orchestrator.catalog.providers import provider
 from orchestrator.planning.gpu_names import is_called
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.ladder import make_plan
-from orchestrator.planning.outlook import P_BACKEND_UNKNOWN
 from orchestrator.planning.plan import Code, Priority
 
 A100 = "NVIDIA A100-SXM4-80GB"
+
+HOLDS = provider("cloud").holds
 
 
 def needs(**need: Any) -> dict[str, Any]:
@@ -107,7 +110,7 @@ class TestJobsWithoutGpu:
         """A bigger GPU does not help a job that ran out of RAM."""
         made = plan(job("a"), gpu_machine("small", usd="1"), gpu_machine("big", A100, usd="2", vram=80))
         assert rungs(made)[0] == ("a", "small")
-        assert made.ladder[1].p_reached == pytest.approx(1 - P_BACKEND_UNKNOWN)
+        assert made.ladder[1].p_reached == pytest.approx(1 - HOLDS)
 
 
 @pytest.mark.parametrize(
@@ -239,3 +242,24 @@ def test_an_offer_whose_machine_never_became_reachable_gets_one_more_try() -> No
     assert only_rejection(made, Code.UNAVAILABLE).reason == (
         "2 of its machines never became reachable, the last in attempt 1"
     )
+
+
+def test_a_machine_with_less_memory_than_promised_is_not_tried_again() -> None:
+    """A pod of 16 GB whose container got 15: the offer still says 16, which is no reason to try it once more."""
+    offers = [machine("small"), machine("big", ram=64, usd="1")]
+    made = plan(job("a"), *offers, known=(seen("a", "oom_host", "small", ram=15),))
+    assert rungs(made) == [("a", "big")]
+    assert "on this very offer" in only_rejection(made, Code.OOM_SEEN).reason
+
+
+def test_a_backend_that_is_not_set_up_is_said_once() -> None:
+    missing = "cloud has no key: gpujob backends setup cloud"
+    lacking = [
+        replace(machine(name, usd="1", ram=ram), missing=missing) for name, ram in (("a", 8), ("b", 16), ("c", 32))
+    ]
+    made = plan(job({"name": "only", "needs": {"ram": "2 GB"}}), *lacking, machine("tiny", "here", ram=1))
+    rejected = [each for each in made.rejected if each.code is Code.NOT_SET_UP]
+    assert len(rejected) == 1
+    assert set(rejected[0].offers) == {"a", "b", "c"}
+    assert rejected[0].reason == missing
+    assert not made.ladder

@@ -9,9 +9,10 @@ import pytest
 from planning_kit import GB, USD, gpu_machine, job, machine, only_rejection, plan, rungs, seen
 
 from backends.units import cost_micros, parse_usd
+from orchestrator.catalog.providers import provider
 from orchestrator.planning.memory_need import P_DECLARED, P_SEEN
 from orchestrator.planning.need import MemoryNeed, VariantNeed
-from orchestrator.planning.outlook import P_BACKEND_UNKNOWN, Facts
+from orchestrator.planning.outlook import Facts
 from orchestrator.planning.plan import Code, Plan, Priority
 from orchestrator.planning.reservation import ENDING_SECONDS, OVERHEAD_SECONDS
 from orchestrator.planning.weights import WEIGHTS
@@ -26,6 +27,8 @@ FURTHER_RUNG_KEYS = {
     "p_reached", "needed_usd", "wait_minutes", "quality", "allowed_minutes", "ram_capacity_bytes",
     "vram_capacity_bytes", "ram_cap_bytes",
 }  # fmt: skip
+
+HOLDS = provider("cloud").holds
 
 
 class TestOrder:
@@ -70,7 +73,7 @@ class TestOrder:
     def test_a_rung_without_more_memory_is_for_when_the_one_above_cannot_be_had(self) -> None:
         made = plan(job("a"), machine("m", usd="1"), machine("n", usd="2"))
         assert rungs(made) == [("a", "m"), ("a", "n")]
-        assert made.ladder[1].p_reached == pytest.approx(1 - P_BACKEND_UNKNOWN)
+        assert made.ladder[1].p_reached == pytest.approx(1 - HOLDS)
 
     def test_without_room_for_it_the_reason_is_its_memory(self) -> None:
         spec = job("a", limits={"attempts": 1})
@@ -89,7 +92,7 @@ class TestOrder:
         spec = job({"name": "a", "needs": {"gpu": 1}})
         made = plan(spec, gpu_machine("m", usd="1"), gpu_machine("n", usd="9", vram=80))
         assert rungs(made) == [("a", "m"), ("a", "n")]
-        assert made.ladder[1].p_reached > 2 * (1 - P_BACKEND_UNKNOWN)
+        assert made.ladder[1].p_reached > 2 * (1 - HOLDS)
 
     def test_attempts_are_counted(self) -> None:
         spec = job("a", "b", "c", limits={"attempts": 3})
@@ -119,12 +122,12 @@ class TestChance:
 
     def test_just_what_is_declared_suffices_mostly(self) -> None:
         spec = job({"name": "a", "needs": {"ram": "8 GB"}}, limits={"attempts": 1})
-        assert plan(spec, machine("m", ram=8)).p_success == pytest.approx(P_DECLARED * P_BACKEND_UNKNOWN, abs=0.01)
+        assert plan(spec, machine("m", ram=8)).p_success == pytest.approx(P_DECLARED * HOLDS, abs=0.01)
 
     def test_a_measured_peak_with_room_to_spare(self) -> None:
         known = (seen("a", "succeeded", peak_ram_bytes=10**10, this_job=False),)
         p, words = self.chance(plan(job("a"), machine("m", ram=11), known=known))
-        assert p == pytest.approx(P_SEEN * P_BACKEND_UNKNOWN, abs=0.01)
+        assert p == pytest.approx(P_SEEN * HOLDS, abs=0.01)
         assert "used at most 10 GB of RAM before; has 11 GB" in words
         assert self.chance(plan(job("a"), machine("m", ram=10.1), known=known))[0] < p
 
@@ -133,13 +136,13 @@ class TestChance:
         known = (seen("a", "succeeded", peak_ram_bytes=4 * 10**8, ram=0.4, this_job=False),)
         spec = job({"name": "a", "needs": {"ram": "400 MB"}})
         p, words = self.chance(plan(spec, machine("m", shared=True), known=known))
-        assert p == pytest.approx(P_SEEN * P_BACKEND_UNKNOWN, abs=0.01)
+        assert p == pytest.approx(P_SEEN * HOLDS, abs=0.01)
         assert "went through with 400 MB of RAM before" in words
 
     def test_both_memories_must_suffice(self) -> None:
         spec = job({"name": "a", "needs": {"gpu": 1}}, limits={"attempts": 1})
         tight, roomy = (plan(spec, gpu_machine("m", vram=vram)).p_success for vram in (16, 80))
-        assert tight < 0.8 < roomy < P_BACKEND_UNKNOWN
+        assert tight < 0.8 < roomy < HOLDS
 
     def test_a_prediction_replaces_the_guess_and_is_shared_by_the_variants(self) -> None:
         """What ran out of memory shows that the other variant, too, needs more than was predicted."""
@@ -283,7 +286,7 @@ def test_the_json_is_stable() -> None:
     data = made.to_json()
     assert list(data) == [
         "budget_usd", "ladder", "p_success", "expected_usd", "expected_minutes", "worst_case_usd", "rejected",
-        "advice", "what_if",
+        "advice", "what_if", "notes",
     ]  # fmt: skip
     (rung, *_) = data["ladder"]
     assert set(rung) == RUNG_KEYS | FURTHER_RUNG_KEYS

@@ -71,6 +71,14 @@ def test_an_oom_of_the_same_configuration_rules_its_capacity_out_at_once():
     assert need.p_oom(80 * GB) < 0.01
 
 
+def test_an_oom_of_the_same_configuration_counts_once():
+    """It is a floor of the need. As a ratio it would also move the median, and narrow the spread like a measurement."""
+    assert vram(NEED, JOB, [ran(JOB, 10, 11, oom=True)]) == MemoryNeed(10 * GB, 0.06, floor_bytes=11 * GB)
+    other = ran(Subject("other", "a", family="gpt2", gpu="A100"), 10, 10.5)
+    with_oom = vram(NEED, JOB, [other, ran(JOB, 10, 11, oom=True)])
+    assert with_oom == vram(NEED, JOB, [other]).above(11 * GB)
+
+
 def test_an_oom_with_other_settings_moves_the_ratio_only_upwards():
     worse = vram(NEED, JOB, [ran(JOB, 20, 30, oom=True)])
     expected_anyway = vram(NEED, JOB, [ran(JOB, 20, 15, oom=True)])

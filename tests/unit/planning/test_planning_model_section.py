@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,12 @@ def test_a_rung_says_its_chance_to_run_out_and_why(tmp_path):
     assert "VRAM predicted: 29.1 GB, with 95 % chance below" in said
     assert "(high confidence); has 79 GB: 0.0% chance to run out" in said
     assert ("full", "t4") not in rungs(made)
+
+
+def test_what_is_special_about_a_machine_is_among_the_reasons(tmp_path):
+    spec = spec_of(tmp_path)
+    offer = replace(gpu_machine("a100", "A100", vram=79, ram=90), caveat="1 GB of its VRAM are in use by the display")
+    assert plan(spec, offer, facts=predicted_facts(spec, tmp_path)).ladder[0].reasons[-1] == offer.caveat
 
 
 def test_a_model_that_nobody_knows_is_planned_by_what_is_declared_and_says_so(tmp_path):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from fractions import Fraction
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planning_kit import job
 
-from backends.base import Offer
+from backends.base import BY_THE_SECOND, Billing, Offer
 from backends.units import parse_usd
 from orchestrator.planning.knowledge import Knowledge, Seen
 from orchestrator.planning.ladder import make_plan
@@ -25,6 +25,20 @@ OUTCOMES = ("succeeded", "oom_host", "oom_gpu", "killed", "no_capacity", "unreac
 GPUS = {"Tesla T4": 7.5, "NVIDIA L4": 8.9, "NVIDIA A100-SXM4-80GB": 8.0, "Quadro of old": None}
 
 sizes = st.integers(1, 128).map(lambda count: count * GB // 2)
+billings = st.just(BY_THE_SECOND) | st.builds(
+    Billing,
+    increment_seconds=st.sampled_from([1, 60, 3600]),
+    minimum_seconds=st.sampled_from([0, 600]),
+    disk_micros_per_gb_month=st.sampled_from([0, 100_000]),
+    egress_micros_per_gb=st.sampled_from([0, 90_000]),
+    free_seconds=st.sampled_from([0, 7200]),
+    quota_ends=st.booleans(),
+    subscription_micros=st.sampled_from([0, 10_000_000]),
+    subscribed=st.booleans(),
+    uses=st.sampled_from([1, 20]),
+    interruptions_per_hour=st.sampled_from([0.0, 0.3]),
+    wait_seconds=st.sampled_from([0.0, 1800.0]),
+)
 moneys = st.one_of(st.just(0), st.integers(1, 50), st.integers(1, 20_000_000))
 budgets = st.one_of(st.just(0), st.integers(1, 1000), st.integers(1, 100_000_000))
 
@@ -40,7 +54,7 @@ def _offer(draw: st.DrawFn, backend: str, name: str) -> Offer:
     return Offer(
         backend, name, draw(sizes), draw(sizes), 4, draw(moneys), shared=draw(st.booleans()),
         gpu=gpu, gpu_count=draw(st.integers(1, 3)) if gpu else 0, vram_bytes=draw(sizes) if gpu else 0,
-        compute_capability=GPUS[gpu] if gpu else None,
+        compute_capability=GPUS[gpu] if gpu else None, billing=draw(billings),
     )  # fmt: skip
 
 
@@ -101,10 +115,38 @@ def test_the_worst_case_is_paid_for(
     assert 0 <= plan.expected_micros <= plan.worst_case_micros
     assert sum(parse_usd(rung["worst_case_usd"]) for rung in plan.to_json()["ladder"]) == plan.worst_case_micros
     for rung in plan.ladder:
-        assert rung.worst_case_micros >= Fraction(rung.micros_per_hour) * Fraction(str(rung.allowed_seconds)) / 3600
+        assert rung.worst_case_micros == rung.price.micros(rung.allowed_seconds)
+        assert rung.price.seconds_for(rung.worst_case_micros) >= rung.allowed_seconds
+        assert rung.needed_micros <= rung.worst_case_micros
         assert 0 <= rung.expected_micros <= rung.worst_case_micros
         assert rung.expected_seconds <= rung.allowed_seconds
         assert rung.allowed_seconds <= spec.limits.runtime + 2 * OVERHEAD_SECONDS
+
+
+@steady
+@given(ends=st.lists(st.sampled_from(["oom_host", "oom_gpu", "unreachable", "lost"]), min_size=6), **worlds)
+def test_even_if_everything_goes_wrong_at_its_dearest_the_budget_is_kept(
+    ends: list[str], spec: JobSpec, all_offers: list[Offer], known: Knowledge, budget: int, priority: Priority
+) -> None:
+    """The first rung is tried, costs all that was reserved for it, and fails; then it is planned anew."""
+    spent, by_name = 0, {(offer.backend, offer.name): offer for offer in all_offers}
+    for made, outcome in enumerate(ends):
+        left = spec.limits.attempts - made
+        plan = make_plan(spec, all_offers, known, budget - spent, priority, attempts_left=left)
+        if not plan.ladder:
+            break
+        rung = plan.ladder[0]
+        spent += rung.worst_case_micros
+        assert spent <= budget
+        offer = by_name[rung.backend, rung.offer]
+        failed = Seen(
+            rung.variant, rung.backend, rung.offer, outcome,
+            rung.ram_capacity_bytes, offer.vram_bytes or None, this_job=True,
+        )  # fmt: skip
+        known = replace(known, seen=(*known.seen, failed))
+    else:
+        made += 1
+    assert made <= spec.limits.attempts
 
 
 @steady

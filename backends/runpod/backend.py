@@ -1,0 +1,339 @@
+"""The lease life cycle of RunPod's pods."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from backends.base import (
+    AuthError,
+    BackendError,
+    Fate,
+    Gone,
+    Lease,
+    LeaseRequest,
+    Machine,
+    Need,
+    NoCapacity,
+    NotYetGone,
+    NotYetReady,
+    Offer,
+    Rejected,
+    SetupState,
+)
+from backends.billing import price_of
+from backends.channels.ssh_keys import HostKeys, identity
+from backends.failpoints import failpoint
+from backends.runpod import catalog, marks
+from backends.runpod.ends import Ends
+from backends.runpod.listing import Recent
+from backends.runpod.market import Market
+from backends.runpod.replies import Pod, PodStatus, SshEndpoint, read_bill
+from backends.runpod.requests import Wish, pod_billing
+from backends.runpod.settings import CREDENTIAL, SETUP_COMMAND, Settings
+from backends.units import format_usd
+
+if TYPE_CHECKING:
+    from backends.runpod.client import Client
+    from backends.runpod.pods import PodRoad
+
+LISTING_SECONDS = 2.0
+"""Jobs that wait for their pods share one listing: many at once must not use up the rate limit."""
+
+ROUNDING_MICROS = 500
+"""RunPod shows what a pod costs an hour with three decimals."""
+
+PROFILE = "/etc/rp_environment"
+"""Where a pod's environment is: sshd's sessions do not have it."""
+
+_EXTRA_OF = {"httpx": "runpod", "paramiko": "runpod", "runpod": "runpod-sdk"}
+
+
+class RunpodBackend:
+    """RunPod's secure and community clouds, with spot and CPU pods."""
+
+    name = catalog.NAME
+    credential = CREDENTIAL
+
+    def __init__(self, root: Path, settings: Settings) -> None:
+        self._root = root
+        self._settings = settings
+        self._marks = marks.Marks(root)
+        self._ends = Ends(root)
+        self._market = Market(settings, lambda: self._client)
+        self._host_keys = HostKeys(root / "host_keys.json")
+        self._pins: dict[str, set[str]] = {}
+        self._opening = Lock()
+        self._opened: Client | None = None
+        self._listing: Recent[list[Pod]] = Recent(LISTING_SECONDS, time.monotonic)
+
+    def offers(self, need: Need) -> Iterable[Offer]:
+        """What is in stock now. Without a key: what the dated table says there was, not to be rented from here."""
+        count = need.gpu.count if need.gpu else 1
+        if missing := self._lacking():
+            return list(catalog.dated_offers(count, self._settings, missing))
+        return self._market.offers(count)
+
+    # life cycle
+
+    def create(self, request: LeaseRequest) -> Lease:
+        """Rent the pod, unless one carries the key already; of twins the oldest is kept.
+
+        Raises AuthError before a key is set up, NoCapacity also where RunPod would charge more than was offered, and
+        Lost where a pod may have been rented though no good reply came.
+        """
+        self._settings.key()
+        target = catalog.target_of(request.offer.name)
+        if target is None or request.max_seconds < 1:
+            raise Rejected(
+                f"{request.offer.name!r} for {request.max_seconds:g} s is nothing that RunPod could rent out"
+            )
+        if pod := self._the_one(request.key):
+            return marks.lease_of(pod)
+        asked_at = self._client.now() or datetime.now(UTC)
+        env = self._marks.env(request, asked_at, self._settings.api, spot=target.spot)
+        wish = self._market.wish(request, target, {**env, "PUBLIC_KEY": self._public_key()})
+        pod = self._rent(wish)
+        failpoint("runpod.create:rented")
+        self._check_price(pod, request)
+        return marks.lease_of(pod)
+
+    def _rent(self, wish: Wish) -> Pod:
+        if wish.bid_micros is None:
+            return self._road.rent(wish)
+        from backends.runpod.spot import rent_spot
+
+        pod = rent_spot(self._client, wish)
+        with suppress(BackendError):  # the reply of GraphQL lacks what REST tells; without it the lease is as good
+            return self._road.pod(pod.id) or pod
+        return pod
+
+    def _check_price(self, pod: Pod, request: LeaseRequest) -> None:
+        """A pod that costs more than was reserved for is given back at once."""
+        most = price_of(request.offer, request.disk_bytes or 0).hourly_micros
+        if pod.micros_per_hour > most + ROUNDING_MICROS:
+            self._road.terminate(pod.id)
+            raise NoCapacity(
+                f"RunPod charges {format_usd(pod.micros_per_hour)}/h for {request.offer.name}, "
+                f"which was offered for {format_usd(most)}/h; it was given back"
+            )
+
+    def find(self, key: str) -> Lease | None:
+        """The pod that carries ``key``; of twins the oldest, and the others are terminated."""
+        pod = self._the_one(key)
+        return marks.lease_of(pod) if pod else None
+
+    def owned(self) -> Iterable[Lease]:
+        """Every pod that this home has rented."""
+        if not self._settings.credential():
+            return []
+        return [marks.lease_of(pod) for pod in self._marks.ours(self._pods())]
+
+    def delete(self, lease: Lease) -> None:
+        """Terminate the pod, and any twin. Raises NotYetGone while RunPod still has one."""
+        there = self._all_of(lease)
+        for pod in there:
+            self._road.terminate(pod.id)
+        failpoint("runpod.delete:asked")
+        if there and (left := self._all_of(lease)):
+            raise NotYetGone(f"RunPod still has pod {left[0].id}, as {left[0].status.value}")
+        self._forget_contact(lease)
+        ran = any(pod.id == lease.id and pod.status not in marks.OVER for pod in there)
+        self._ends.note(lease.key, self._held_at_its_end(lease, ran=ran))
+
+    def _forget_contact(self, lease: Lease) -> None:
+        """Hang up, and drop the host keys of a machine that is gone."""
+        from backends.channels.ssh_connection import hang_up
+
+        for pin in self._pins.pop(lease.id, set()):
+            hang_up(pin)
+            self._host_keys.forget(pin)
+
+    def _all_of(self, lease: Lease) -> list[Pod]:
+        """The lease's pod and its twins, as far as they exist. A listing may lag behind: the pod is asked for by id."""
+        pods = self._pods()
+        own = next((pod for pod in pods if pod.id == lease.id), None) or self._road.pod(lease.id)
+        found = {pod.id: pod for pod in (own, *self._marks.carrying(lease.key, pods)) if pod}
+        return [pod for pod in found.values() if pod.status is not PodStatus.TERMINATED]
+
+    def _held_at_its_end(self, lease: Lease, *, ran: bool) -> float:
+        """Seconds until now; a pod that had ended before did so when its guard let it, at the latest."""
+        now = self._provider_now() or datetime.now(UTC)
+        held = _between(lease.created_at, now)
+        most = lease.details.get("max_seconds") or held
+        return held if ran else min(held, float(most))
+
+    def connect(self, lease: Lease) -> Machine:
+        """Reach the pod's sshd. The port is another one after every start, so it is read anew each time."""
+        pod = self._looked_at(lease)
+        endpoint, pin = _endpoint_or_why_not(pod, lease), _pin(pod)
+        self._pins.setdefault(lease.id, set()).add(pin)
+        from backends.channels.ssh import SshMachine
+        from backends.channels.ssh_connection import SshAddress
+
+        machine = SshMachine(
+            address=SshAddress(endpoint.host, endpoint.port, endpoint.user),
+            identity=identity(self._root),
+            host_keys=self._host_keys,
+            pin=pin,
+            root=marks.PLACE_FOR_JOBS,
+            profile=PROFILE,
+        )
+        machine.reach()
+        return machine
+
+    def _looked_at(self, lease: Lease) -> Pod:
+        """The pod as it is now; twins that have appeared since are terminated. Raises Gone."""
+        pods = self._listing.get(self._road.pods)
+        for twin in self._marks.carrying(lease.key, pods):
+            if twin.id != lease.id:
+                self._road.terminate(twin.id)
+        pod = next((pod for pod in pods if pod.id == lease.id), None) or self._road.pod(lease.id)
+        if pod is None or pod.status is PodStatus.TERMINATED:
+            raise Gone(f"pod {lease.id} does not exist any more", Fate.GONE)
+        return pod
+
+    # what the provider can tell
+
+    def held_seconds(self, lease: Lease) -> float | None:
+        """By RunPod's clock, from the pod's creation until it was gone or until now; None if its clock is unknown."""
+        noted = self._ends.held_seconds(lease.key)
+        if noted is not None:
+            return noted
+        now = self._provider_now()
+        return _between(lease.created_at, now) if now else None
+
+    def settled(self, lease: Lease) -> None:
+        """The pod is accounted for."""
+        self._ends.forget(lease.key)
+
+    def billed_micros(self, lease: Lease) -> int | None:
+        """What RunPod's account shows for the pod; hours are added to it for some time after its end."""
+        return self._client.read(pod_billing(lease.id, lease.created_at), read_bill)
+
+    def fate(self, lease: Lease) -> Fate:
+        """What became of the pod."""
+        pod = self._road.pod(lease.id)
+        return _fate(pod, lease) if pod else Fate.GONE
+
+    def try_key(self, key: str) -> list[str]:
+        """The account's balance and limits, as far as the key may see them. Raises AuthError where it is refused."""
+        from backends.runpod.account import account_lines
+
+        return account_lines(self._new_client(lambda: key))
+
+    def setup_state(self) -> SetupState:
+        """Whether there is a key that RunPod accepts: one free call."""
+        if package := self._missing_package():
+            return SetupState(False, "not installed", f"the Python package {package}", _install(package))
+        if not self._settings.credential():
+            return SetupState(False, "no API key", "an API key of a RunPod account", SETUP_COMMAND)
+        try:
+            count = len(self._marks.ours(self._pods()))
+        except AuthError as error:
+            return SetupState(False, "the API key is refused", str(error), error.advice)
+        except BackendError as error:
+            return SetupState(False, "RunPod cannot be asked now", str(error), error.advice or "try again later")
+        return SetupState(True, f"the API key is accepted, {count} pods of this home, by {self._settings.client}")
+
+    # inside
+
+    @property
+    def _client(self) -> Client:
+        """One for all threads: they share its rate limit."""
+        with self._opening:
+            if self._opened is None:
+                self._opened = self._new_client(self._settings.key)
+            return self._opened
+
+    def _new_client(self, key: Callable[[], str]) -> Client:
+        if package := self._missing_package():
+            raise Rejected(f"RunPod needs the Python package {package!r}", advice=_install(package))
+        from backends.runpod.client import Client
+
+        return Client(self._settings.api, key)
+
+    @property
+    def _road(self) -> PodRoad:
+        if self._settings.client == "rest":
+            from backends.runpod.pods import RestPods
+
+            return RestPods(self._client)
+        from backends.runpod.sdk import SdkPods
+
+        return SdkPods(self._settings.api, self._settings.key)
+
+    def _missing_package(self) -> str | None:
+        needed = ["httpx", "paramiko"] + ["runpod"] * (self._settings.client == "sdk")
+        return next((package for package in needed if importlib.util.find_spec(package) is None), None)
+
+    def _lacking(self) -> str:
+        """What has to be set up before anything can be rented, in words; empty if nothing has."""
+        if package := self._missing_package():
+            return f"RunPod needs the Python package {package}: {_install(package)}"
+        return "" if self._settings.credential() else f"RunPod has no API key: {SETUP_COMMAND}"
+
+    def _pods(self) -> list[Pod]:
+        return self._listing.fresh(self._road.pods)
+
+    def _the_one(self, key: str) -> Pod | None:
+        """The pod to keep of those that carry ``key``; the others are terminated."""
+        found = self._marks.carrying(key, self._pods())
+        for twin in found[1:]:
+            self._road.terminate(twin.id)
+        return found[0] if found else None
+
+    def _public_key(self) -> str:
+        return identity(self._root).public
+
+    def _provider_now(self) -> datetime | None:
+        if self._client.now() is None:
+            with suppress(BackendError):  # whoever cannot be asked has no clock to read
+                self._listing.get(self._road.pods)
+        return self._client.now()
+
+
+def _between(created_at: datetime, now: datetime) -> float:
+    """Seconds from one to the other. RunPod's clock is read in whole seconds: the one begun counts, as on the bill."""
+    return max((now - created_at).total_seconds() + 1.0, 0.0)
+
+
+def _endpoint_or_why_not(pod: Pod, lease: Lease) -> SshEndpoint:
+    """Where sshd is. Raises Gone for a pod that is over, NotYetReady with what it is waiting for."""
+    if pod.status in marks.OVER:
+        fate = _fate(pod, lease)
+        how = "was taken back by RunPod" if fate is Fate.PREEMPTED else "ended by itself"
+        raise Gone(f"pod {pod.id} {how}: it is {pod.status.value}", fate)
+    if pod.status is not PodStatus.RUNNING:
+        raise NotYetReady(f"pod {pod.id} is {pod.status.value}: a host is found, its image is loaded")
+    if not pod.up:
+        raise NotYetReady(
+            f"pod {pod.id} is said to run, but its container does not: its image may be missing or too large for its "
+            "disk, or need a newer driver"
+        )
+    if pod.ssh is None:
+        raise NotYetReady(f"pod {pod.id} runs, but has no public port for SSH yet")
+    return pod.ssh
+
+
+def _fate(pod: Pod, lease: Lease) -> Fate:
+    if pod.status is PodStatus.TERMINATED:
+        return Fate.GONE
+    if pod.status not in marks.OVER:
+        return Fate.ALIVE
+    return Fate.PREEMPTED if lease.details.get("spot") else Fate.ENDED
+
+
+def _pin(pod: Pod) -> str:
+    """The name under which its host key is pinned: every start of a container makes new ones."""
+    return f"runpod {pod.id} {pod.start}".strip()
+
+
+def _install(package: str) -> str:
+    return f"pip install 'gpujob[{_EXTRA_OF[package]}]'"

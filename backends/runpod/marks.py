@@ -1,0 +1,127 @@
+"""Whose pod it is. A name is no proof: anybody may call a pod ``gpujob-...``.
+
+A pod is ours if its environment, which only its creation sets and which RunPod gives back, holds the random word of
+this home, and its name is the one that goes with the key in that environment. All others are never touched.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backends.base import Lease, LeaseRequest
+from backends.runpod.boot import end_pod_script
+from backends.runpod.catalog import NAME
+from backends.runpod.replies import Pod, PodStatus
+
+PREFIX = "gpujob-"
+
+KEY, OWNER = "GPUJOB_KEY", "GPUJOB_OWNER"
+OFFER, SPOT, API = "GPUJOB_OFFER", "GPUJOB_SPOT", "GPUJOB_API"
+ASKED_AT, ENDS_AT, MAX_SECONDS = "GPUJOB_ASKED_AT", "GPUJOB_ENDS_AT", "GPUJOB_MAX_SECONDS"
+
+PLACE_FOR_JOBS = "/root/gpujob"
+"""On the container's own disk with every image, and closed to others. ``/workspace`` is where RunPod mounts volumes,
+network volumes among them, and some images keep files of their own there."""
+
+OVER = (PodStatus.EXITED, PodStatus.ERROR)
+"""Its container runs no more; the pod is still there and has to be deleted."""
+
+
+class Marks:
+    """The marks of one home; its word is made when the first pod is rented, and kept in ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / "owner"
+
+    def env(self, request: LeaseRequest, asked_at: datetime, api: str, *, spot: bool) -> dict[str, str]:
+        """The environment that marks a pod, and tells its guard when its time is over. No secrets."""
+        ends = asked_at.timestamp() + request.max_seconds
+        if request.ends_at:
+            ends = min(ends, request.ends_at.timestamp())
+        return {
+            KEY: request.key,
+            OWNER: self._word_or_new(),
+            OFFER: request.offer.name,
+            SPOT: "1" if spot else "0",
+            API: api,
+            ASKED_AT: str(int(asked_at.timestamp())),
+            ENDS_AT: str(int(ends)),
+            MAX_SECONDS: str(int(request.max_seconds)),
+        }
+
+    def ours(self, pods: Iterable[Pod]) -> list[Pod]:
+        """Those of ``pods`` that this home has rented and that still exist, the one to keep of each key first."""
+        word = self._word()
+        found = [pod for pod in pods if word and self._is_marked(pod, word) and pod.status is not PodStatus.TERMINATED]
+        return sorted(found, key=lambda pod: (pod.status in OVER, created_at(pod), pod.id))
+
+    def carrying(self, key: str, pods: Iterable[Pod]) -> list[Pod]:
+        """Those of ours that carry ``key``. More than one is a twin that a lost reply has left."""
+        return [pod for pod in self.ours(pods) if pod.env[KEY] == key]
+
+    def _is_marked(self, pod: Pod, word: str) -> bool:
+        key = pod.env.get(KEY)
+        return bool(key) and pod.env.get(OWNER) == word and pod.name == name_of(str(key))
+
+    def _word(self) -> str:
+        try:
+            return self._path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return ""
+
+    def _word_or_new(self) -> str:
+        if word := self._word():
+            return word
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = self._path.with_name(f"owner.{os.getpid()}.{secrets.token_hex(4)}")
+        with draft.open("x", encoding="ascii") as file:
+            file.write(secrets.token_hex(16))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # another worker was faster: its word counts
+            os.link(draft, self._path)
+        draft.unlink()
+        return self._word()
+
+
+def name_of(key: str) -> str:
+    """The name of the pod that carries ``key``."""
+    return PREFIX + key
+
+
+def created_at(pod: Pod) -> datetime:
+    """When the pod was created: by RunPod's clock; by ours when it was asked for, where RunPod does not say."""
+    if pod.created_at:
+        return pod.created_at
+    asked = pod.env.get(ASKED_AT, "")
+    return datetime.fromtimestamp(int(asked), UTC) if asked.isdecimal() else datetime.now(UTC)
+
+
+def lease_of(pod: Pod) -> Lease:
+    """The lease that a pod of ours stands for: the same whoever makes it, since all of it comes from the pod."""
+    key = pod.env[KEY]
+    details = {
+        "offer": pod.env.get(OFFER, ""),
+        "place": pod.place,
+        "spot": pod.env.get(SPOT) == "1",
+        "gpus": list(range(pod.gpu_count)),
+        "max_seconds": _whole(pod, MAX_SECONDS),
+        "ends_at": _whole(pod, ENDS_AT),
+        "jobs": PLACE_FOR_JOBS,
+        "environments": f"{PLACE_FOR_JOBS}/environments",
+        "input_cache": f"{PLACE_FOR_JOBS}/inputs",
+        "python": "python3",
+        "stop": [end_pod_script()],
+        "stop_pid1": f"{KEY}={key}",
+    }
+    return Lease(key, NAME, pod.id, created_at(pod), details)
+
+
+def _whole(pod: Pod, name: str) -> int:
+    text = pod.env.get(name, "")
+    return int(text) if text.isdecimal() else 0

@@ -1,0 +1,1 @@
+"""Stand-ins for other people's services, faithful enough to be rented from, broken and billed by."""
