@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test venv check fmt clean
+.PHONY: demo test reliability venv check fmt clean
 
 demo: venv
 	$(BIN)/gpujob submit jobs/quickstart/quickstart.yaml --budget 3
 
 test: venv
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+# The tests that rent pods, with the worker killed at every point there is; the table goes into docs/reliability.md.
+reliability: venv
+	$(BIN)/python tools/reliability.py --workers $(WORKERS)
 
 venv: $(VENV)/.installed
 

@@ -3,7 +3,8 @@
     PYTHONPATH=. .venv/bin/python benchmarks/transfer.py [--rounds 3] [--size-mb 1000] [--files 5000]
 
 Every transfer includes connecting. Ours runs in this process, as it does in a worker, with the tools already on the
-machine, as they are once it has been reached. The delay is added by a proxy in a process of its own. scp is left out
+machine, as they are once it has been reached. CPU is that of all processes at both ends, and the measure to look at
+where the machine is busy with other things. The delay is added by a proxy in a process of its own. scp is left out
 where it would take half an hour: it waits for five round trips per file.
 """
 
@@ -12,8 +13,8 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,44 +22,29 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
+from kit import Spent, middle, table
 from kit import machine as this_machine
-from kit import table
 
 from backends.channels.ssh import SshMachine
 from backends.channels.ssh_connection import SshAddress, hang_up
 from backends.channels.ssh_keys import HostKeys, Identity, identity
-from tests.emulators.sshd import Sshd, running_sshd
+from tests.emulators.sshd import Sshd, running_sshd, sessions
 
-WORDS = [
-    "def",
-    "return",
-    "import",
-    "self",
-    "train",
-    "loss",
-    "model",
-    "tensor",
-    "for",
-    "in",
-    "range",
-    "epoch",
-    "step",
-    "print",
-    "value",
-    "True",
-    "False",
-    "None",
-]
 TOOLS = ("gpujob", "rsync -az", "scp -r")
 PIN = "benchmark"
+
+Taken = dict[tuple[str, str], list[Spent]]
+"""By transfer and tool."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """The same machine, at some distance."""
 
+    server: Sshd
     port: int
     identity: Identity
     host_keys: HostKeys
@@ -101,26 +87,38 @@ def copy(tool: str, place: Place, source: str, dest: str) -> None:
     subprocess.run(command, check=True)
 
 
-def timed(action: Callable[[], None]) -> float:
+def timed(server: Sshd, action: Callable[[], None]) -> Spent:
+    """One transfer over a connection of its own."""
     hang_up(PIN)
+    before = cpu_seconds(server)
     began = time.perf_counter()
     action()
-    return time.perf_counter() - began
+    wall = time.perf_counter() - began
+    hang_up(PIN)
+    return Spent(wall, cpu_seconds(server) - before)
 
 
-def measured(
-    place: Place, tree: Path, home: Path, rounds: int, tools: Sequence[str]
-) -> dict[tuple[str, str], list[float]]:
-    """Seconds per (transfer, tool), tools in turn within each round."""
-    taken: dict[tuple[str, str], list[float]] = {}
+def cpu_seconds(server: Sshd) -> float:
+    """CPU of this process, of programs that it ran, and of all sessions that the server has had."""
+    while sessions(server.pid):
+        time.sleep(0.05)
+    ours, programs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    fields = Path(f"/proc/{server.pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2].split()
+    over = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+    return over + sum(each.ru_utime + each.ru_stime for each in (ours, programs))
+
+
+def measured(place: Place, tree: Path, home: Path, rounds: int, tools: Sequence[str]) -> Taken:
+    """What each transfer took, tools in turn within each round."""
+    taken: Taken = {}
     for _ in range(rounds):
         for tool in tools:
             for again in ("first", "again"):
-                seconds = timed(lambda tool=tool: send(tool, place, tree, "copy"))
-                taken.setdefault((f"there, {again}", tool), []).append(seconds)
+                spent = timed(place.server, lambda tool=tool: send(tool, place, tree, "copy"))
+                taken.setdefault((f"there, {again}", tool), []).append(spent)
             for again in ("first", "again"):
-                seconds = timed(lambda tool=tool: fetch(tool, place, "copy", home))
-                taken.setdefault((f"back, {again}", tool), []).append(seconds)
+                spent = timed(place.server, lambda tool=tool: fetch(tool, place, "copy", home))
+                taken.setdefault((f"back, {again}", tool), []).append(spent)
             check_same(tree, home)
             shutil.rmtree(place.far / "copy")
             shutil.rmtree(home)
@@ -133,27 +131,36 @@ def check_same(tree: Path, home: Path) -> None:
         raise AssertionError(done.stdout)
 
 
-def make_small(folder: Path, count: int, dice: random.Random) -> None:
+def make_small(folder: Path, count: int, text: Text) -> None:
     """Files as a project has them: text of 100 bytes to 20 kB, in 100 folders."""
     for number in range(count):
         path = folder / f"package{number % 100}" / f"module{number}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text(dice, round(10 ** dice.uniform(2, 4.3))), encoding="utf-8")
+        path.write_bytes(text(round(10 ** random.Random(number).uniform(2, 4.3))))
 
 
-def make_big(folder: Path, size: int, dice: random.Random) -> None:
-    """One file: its first half text, its second half random bytes."""
+def make_big(folder: Path, size: int, text: Text) -> None:
+    """One file: its first half text that never repeats, its second half random bytes."""
     folder.mkdir()
     with (folder / "big").open("wb") as file:
-        piece = text(dice, 1_000_000).encode()
         while file.tell() < size // 2:
-            file.write(piece[: dice.randrange(len(piece) // 2, len(piece))])
+            file.write(text(1_000_000))
         while file.tell() < size:
             file.write(os.urandom(min(1 << 20, size - file.tell())))
 
 
-def text(dice: random.Random, size: int) -> str:
-    return " ".join(f"{dice.choice(WORDS)}{dice.randrange(100)}" for _ in range(size // 7))
+class Text:
+    """Text of 5,000 made-up words, as frequent as words are (Zipf); it deflates to about a third."""
+
+    def __init__(self) -> None:
+        self._dice = random.Random(1)
+        letters = "etaoinshrdlucmfwypvbgk"
+        self._words = ["".join(self._dice.choices(letters, k=self._dice.randint(2, 10))) for _ in range(5000)]
+        self._weights = list(accumulate(1 / rank for rank in range(1, 5001)))
+
+    def __call__(self, size: int) -> bytes:
+        words = self._dice.choices(self._words, cum_weights=self._weights, k=size // 5 + 1)
+        return " ".join(words).encode()[:size]
 
 
 @contextmanager
@@ -171,14 +178,14 @@ def at_distance(server: Sshd, round_trip_ms: int) -> Iterator[int]:
         proxy.stdin.close()
 
 
-def rows(title: str, taken: dict[tuple[str, str], list[float]]) -> Iterator[list[str]]:
+def rows(title: str, taken: Taken) -> Iterator[list[str]]:
     for transfer in dict.fromkeys(transfer for transfer, _ in taken):
-        times = [taken.get((transfer, tool)) for tool in TOOLS]
-        ours, rsync, *_ = middles = [statistics.median(each) if each else None for each in times]
+        middles = [middle(taken[transfer, tool]) if (transfer, tool) in taken else None for tool in TOOLS]
+        ours, rsync, *_ = middles
         assert ours
         assert rsync
-        shown = [f"{each:.2f} s" if each else "-" for each in middles]
-        yield [f"{title}, {transfer}", *shown, f"{ours / rsync:.2f}"]
+        shown = [f"{each.wall:.2f} s ({each.cpu:.2f})" if each else "-" for each in middles]
+        yield [f"{title}, {transfer}", *shown, f"{ours.wall / rsync.wall:.2f} ({ours.cpu / rsync.cpu:.2f})"]
 
 
 def main() -> None:
@@ -187,18 +194,18 @@ def main() -> None:
     parser.add_argument("--size-mb", type=int, default=1000)
     parser.add_argument("--files", type=int, default=5000)
     asked = parser.parse_args()
-    dice = random.Random(1)
+    text = Text()
     with tempfile.TemporaryDirectory() as name, running_sshd(Path(name) / "sshd") as server:
         folder = Path(name)
         keys = identity(folder / "identity")
         server.allow(keys.public)
-        make_small(folder / "small", asked.files, dice)
-        make_big(folder / "big", asked.size_mb * 1_000_000, dice)
+        make_small(folder / "small", asked.files, text)
+        make_big(folder / "big", asked.size_mb * 1_000_000, text)
         trees = {f"{asked.files} small files": "small", f"one file of {asked.size_mb} MB": "big"}
         lines: list[list[str]] = []
         for round_trip in (0, 50):
             with at_distance(server, round_trip) as port:
-                place = Place(port, keys, HostKeys(folder / "host_keys.json"), folder / "far")
+                place = Place(server, port, keys, HostKeys(folder / "host_keys.json"), folder / "far")
                 place.machine().reach()
                 for title, tree in trees.items():
                     tools = TOOLS[:2] if tree == "small" and round_trip else TOOLS
@@ -207,7 +214,7 @@ def main() -> None:
                         print(*row, sep="  ", file=sys.stderr, flush=True)
                         lines.append(row)
                 hang_up(PIN)
-        print(this_machine(), "\n")
+        print(this_machine(), "\nSeconds on the wall, in brackets of CPU.\n")
         print(table(["transfer", *TOOLS, "gpujob / rsync"], lines))
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from backends.base import Rejected
 from backends.channels.trees import Caps
-from backends.runner.courier import PART, Incoming, Item
+from backends.runner.parcels import PART, Item
+from backends.runner.wire import Incoming
 
 NAME_BYTES = 255
 PATH_BYTES = 4096

@@ -17,7 +17,7 @@ from backends.base import Lost, NotYetGone, Progress, Rejected, RunPhase, RunSta
 from backends.channels.trees import Caps, Meter, explained, link_text, not_for_transfer
 from backends.failpoints import failpoint
 from backends.runner import RUNNER_PATH, runner
-from backends.runner.courier import PART
+from backends.runner.parcels import PART
 
 CHUNK = 1 << 20
 START_TIMEOUT = 60.0

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from backends.base import Lost, Progress, Rejected, RunPhase, RunStatus, Transient
 from backends.channels import transfer
+from backends.channels.records import checked_record
 from backends.channels.ssh_connection import (
     PULL_WINDOW_BYTES,
     WINDOW_BYTES,
@@ -24,12 +25,14 @@ from backends.channels.ssh_connection import (
 )
 from backends.channels.ssh_keys import HostKeys, Identity
 from backends.channels.trees import Caps
-from backends.runner import COURIER_PATH, RUNNER_PATH
+from backends.runner import CARRIED
 
 CHUNK = 1 << 20
 START_TIMEOUT = 60.0
 STATUS_BYTES = 1 << 22
 PYTHON = "python3 -I -S -X utf8"
+PACKAGE = "backends.runner"
+"""Where the tools lie in a folder of theirs, so that they find each other there as they do here."""
 NO_TOOLS, NO_PYTHON, OLD_PYTHON = 112, 113, 114
 """Exit codes of ours, of a shell that found no tools or no Python, and of a Python before 3.8."""
 
@@ -76,19 +79,17 @@ class SshMachine:
         self._root = root
         self._profile = profile
         self._caps = Caps(max_files, max_bytes)
-        texts = {path.name: path.read_text(encoding="utf-8") for path in (RUNNER_PATH, COURIER_PATH)}
-        version = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:16]
-        self._texts = texts
+        self._texts = {path.name: path.read_text(encoding="utf-8") for path in CARRIED}
+        version = hashlib.sha256("".join(self._texts.values()).encode()).hexdigest()[:16]
         self._tools = posixpath.join(root, ".gpujob", version)
+        self._package = posixpath.join(self._tools, *PACKAGE.split("."))
 
     def reach(self) -> None:
         """Make sure that the machine can be worked with: connect, look for Python, carry our tools there.
 
         Raises NotYetReady while it does not answer or does not let us in, Rejected where it cannot serve.
         """
-        said = self._connection.run(
-            self._script(f"[ -f {shlex.quote(self._tools)}/{RUNNER_PATH.name} ] || exit {NO_TOOLS}")
-        )
+        said = self._connection.run(self._script(self._if_carried()))
         if said.code == NO_TOOLS:
             self._install()
         elif said.code:
@@ -116,7 +117,7 @@ class SshMachine:
         said = self._runner(f"status {self._place(job_dir)}", limit=STATUS_BYTES)
         try:
             found = json.loads(said.out.splitlines()[-1])
-            return RunStatus(RunPhase(found["phase"]), dict(found["record"]))
+            return RunStatus(RunPhase(found["phase"]), checked_record(dict(found["record"])))
         except (ValueError, LookupError, TypeError, RecursionError):
             raise Transient(f"{self._address} does not say where the run stands: {_words(said)}") from None
 
@@ -147,7 +148,7 @@ class SshMachine:
     def _courier(self, verb: str, path: str, *words: str, window: int = WINDOW_BYTES) -> Iterator[transfer.Courier]:
         """A courier on the machine that has greeted us; the tools are carried there if they are not."""
         arguments = " ".join(map(shlex.quote, (self._root, verb, path, *words)))
-        script = self._script(self._run_tool(COURIER_PATH.name, arguments))
+        script = self._script(self._run_tool("courier", arguments))
         for again in (True, False):
             with self._connection.open(script, window) as conversation:
                 try:
@@ -163,7 +164,7 @@ class SshMachine:
     def _runner(
         self, words: str, given: bytes = b"", *, only_if: str = ":", limit: int = CHUNK, patience: float = START_TIMEOUT
     ) -> Said:
-        script = self._script(only_if, self._run_tool(RUNNER_PATH.name, words))
+        script = self._script(only_if, self._run_tool("runner", words))
         said = self._connection.run(script, given, limit, patience)
         if said.code == NO_TOOLS:
             self._install()
@@ -174,9 +175,13 @@ class SshMachine:
 
     def _run_tool(self, name: str, words: str) -> str:
         """Run a tool: imported, so that Python keeps its compiled form."""
-        folder, module = shlex.quote(self._tools), name.removesuffix(".py")
-        load = f"import sys; sys.path.insert(0, sys.argv[1]); import {module}; sys.exit({module}.main(sys.argv[2:]))"
-        return f"[ -f {folder}/{name} ] || exit {NO_TOOLS}; exec {PYTHON} -c {shlex.quote(load)} {folder} {words}"
+        load = f"from {PACKAGE} import {name}; sys.exit({name}.main(sys.argv[2:]))"
+        load = f"import sys; sys.path.insert(0, sys.argv[1]); {load}"
+        return f"{self._if_carried()}; exec {PYTHON} -c {shlex.quote(load)} {shlex.quote(self._tools)} {words}"
+
+    def _if_carried(self) -> str:
+        there = " && ".join(f"[ -f {name} ]" for name in self._texts)
+        return f"(cd {shlex.quote(self._package)} && {there}) 2>/dev/null || exit {NO_TOOLS}"
 
     def _script(self, *lines: str) -> str:
         """A shell script: the profile in a subshell first, since an error in it would end the shell."""
@@ -188,7 +193,7 @@ class SshMachine:
     def _install(self) -> None:
         """Carry the tools there. Each is put in its place in one step, so doing it twice at once is harmless."""
         tools = {name: (text, hashlib.sha256(text.encode()).hexdigest()) for name, text in self._texts.items()}
-        command = f"exec {PYTHON} -c {shlex.quote(_INSTALL)} {shlex.quote(self._tools)}"
+        command = f"exec {PYTHON} -c {shlex.quote(_INSTALL)} {shlex.quote(self._package)}"
         said = self._connection.run(self._script(command), json.dumps(tools).encode())
         if said.code:
             self._cannot_serve(said)

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from backends.base import AuthError, NotYetReady, Rejected, Transient
-from backends.channels.ssh_keys import HostKeys, Identity, changed_key
+from backends.channels.ssh_keys import CHANGED_ADVICE, HostKeys, Identity, changed_key
 
 if TYPE_CHECKING:
     import paramiko
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 15.0
 IO_TIMEOUT = 60.0
 """Seconds without a byte, while one must come, after which a channel is given up."""
+DEAD_SECONDS = 60
+"""How long the other end may leave unanswered what was sent, before the system ends the connection."""
 PROBE_TIMEOUT = 10.0
 KEEPALIVE_SECONDS = 15
 
@@ -114,8 +116,12 @@ class Connection:
 
     def check(self, transport: paramiko.Transport) -> None:
         """Hang up if the machine does not answer at all, so that the next call need not wait to find out."""
+        import paramiko
+
         try:
             transport.open_session(timeout=PROBE_TIMEOUT).close()
+        except paramiko.ChannelException:
+            return  # it answers, if only to say that it has no room for one more
         except _troubles():
             transport.close()
 
@@ -187,6 +193,18 @@ class Connection:
             advice=f"put the public half of {self._identity.private} back into its authorized_keys, or end the attempt",
         )
 
+    def _incompatible(self, reason: str, *, known: bool) -> Rejected:
+        if known:
+            return Rejected(
+                f"{self._address} has no host key of the kind that it showed at first contact ({reason}): the machine "
+                "was replaced, or somebody stands in between. Nothing was sent to it",
+                advice=CHANGED_ADVICE,
+            )
+        return Rejected(
+            f"{self._address} speaks only kinds of SSH that are no longer safe: {reason}",
+            advice="use an image with a newer SSH server",
+        )
+
     @contextmanager
     def _unreachable(self, *, known: bool) -> Iterator[None]:
         """Trouble on the way is Transient, or NotYetReady for a machine that has never been reached."""
@@ -195,10 +213,7 @@ class Connection:
         try:
             yield
         except paramiko.IncompatiblePeer as error:
-            raise Rejected(
-                f"{self._address} speaks only kinds of SSH that are no longer safe: {printable(str(error))}",
-                advice="use an image with a newer SSH server",
-            ) from error
+            raise self._incompatible(_reason(error), known=known) from error
         except _troubles() as error:
             kind = Transient if known else NotYetReady
             raise kind(f"{self._address} cannot be reached: {_reason(error)}") from error
@@ -258,7 +273,8 @@ class Conversation:
 
     def close(self) -> None:
         """Hang up on it."""
-        self._channel.close()
+        with suppress(*_troubles()):
+            self._channel.close()
 
     def __enter__(self) -> Conversation:
         return self
@@ -311,10 +327,12 @@ def printable(text: str, limit: int = 500) -> str:
 
 
 def _notice_death(line: socket.socket) -> None:
-    """Let the system end a connection whose other end has been silent for a minute."""
+    """Let the system end a connection whose other end has fallen silent."""
     line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4), ("TCP_USER_TIMEOUT", 60_000)):
+    probe = max(1, DEAD_SECONDS // 4)
+    limits = {"TCP_KEEPIDLE": probe, "TCP_KEEPINTVL": probe, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": DEAD_SECONDS * 1000}
+    for name, value in limits.items():
         if hasattr(socket, name):
             line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
@@ -338,7 +356,12 @@ def _reason(error: BaseException) -> str:
 @contextmanager
 def _closing_after(seconds: float, channel: paramiko.Channel) -> Iterator[None]:
     """Close a channel whose server never answers a request: the library would wait for ever."""
-    timer = threading.Timer(seconds, channel.close)
+
+    def close() -> None:
+        with suppress(*_troubles()):
+            channel.close()
+
+    timer = threading.Timer(seconds, close)
     timer.daemon = True
     timer.start()
     try:

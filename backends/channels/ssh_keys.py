@@ -17,6 +17,10 @@ from backends.base import Rejected
 
 COMMENT = "gpujob"
 KEY_NAME = "id_ed25519"
+CHANGED_ADVICE = (
+    "look at the machine in the provider's console; if it was restarted there, end this attempt and let a new machine "
+    "be rented"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +138,7 @@ def changed_key(pin: str, known: str, shown: str) -> Rejected:
     return Rejected(
         f"the host key of {pin} has changed from {fingerprint(known)} to {fingerprint(shown)}: the machine was "
         "replaced, or somebody stands in between. Nothing was sent to it",
-        advice="look at the machine in the provider's console; if it was restarted there, end this attempt and let "
-        "a new machine be rented",
+        advice=CHANGED_ADVICE,
     )
 
 

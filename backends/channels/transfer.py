@@ -1,4 +1,4 @@
-"""The near end of file transfer: the protocol of ``backends/runner/courier.py`` with a machine that is not trusted."""
+"""The near end of file transfer: the protocol of ``runner/courier.py`` with a machine that is not trusted."""
 
 from __future__ import annotations
 
@@ -13,20 +13,9 @@ from backends.channels.listing import read_listing
 from backends.channels.ssh_connection import Conversation, Interrupted, printable
 from backends.channels.trees import Caps, Meter, explained, link_text, not_for_transfer, what_went_wrong
 from backends.failpoints import failpoint
-from backends.runner.courier import (
-    BLOCK,
-    MAGIC,
-    Corrupt,
-    Cut,
-    Incoming,
-    Item,
-    Outgoing,
-    Receiver,
-    WireError,
-    send_file,
-    send_listing,
-    walk,
-)
+from backends.runner.courier import MAGIC
+from backends.runner.parcels import Corrupt, Item, Receiver, send_file, send_listing, walk
+from backends.runner.wire import BLOCK, LINE_BYTES, Cut, Incoming, Outgoing, WireError
 
 NOISE_BYTES = 1 << 16
 """What a login shell may print before the courier speaks."""
@@ -50,11 +39,16 @@ class Courier:
 
     def answer(self, doing: str, limit: int = WANTS_BYTES) -> dict[str, Any]:
         """The next line, an object. Raises what the courier says went wrong there."""
+        said = self.said(limit)
+        if "error" in said:
+            _raise_as_said(doing, said)
+        return said
+
+    def said(self, limit: int) -> dict[str, Any]:
+        """The next line, an object."""
         said = self.incoming.line(limit)
         if not isinstance(said, dict):
             raise WireError("an answer is no object")
-        if "error" in said:
-            _raise_as_said(doing, said)
         return said
 
 
@@ -75,7 +69,8 @@ def push(courier: Courier, tree: Path, dest: str, progress: Progress) -> None:
         meter = Meter(total, progress)
         with _said_why(courier, doing):
             send_listing(listing, courier.out)
-        wants = _checked_wants(courier.answer(doing).get("wants"), listing)
+        said = courier.answer(doing)
+        wants = [] if said.get("done") is True else _checked_wants(said.get("wants"), listing)
         meter.done(total - sum(listing[index].size - offset for index, offset in wants))
         with _said_why(courier, doing):
             for index, offset in wants:
@@ -83,7 +78,8 @@ def push(courier: Courier, tree: Path, dest: str, progress: Progress) -> None:
                 item = listing[index]
                 send_file(str(tree / item.name), item, offset, courier.out, meter.done, _raise)
             courier.out.flush()
-        courier.answer(doing)
+        if wants:
+            courier.answer(doing)
 
 
 def pull(courier: Courier, path: str, dest: Path, caps: Caps, progress: Progress) -> bool:
@@ -116,7 +112,12 @@ def pull(courier: Courier, path: str, dest: Path, caps: Caps, progress: Progress
 def read(courier: Courier, path: str, limit: int) -> bytes:
     """The bytes that a courier was asked for, at most ``limit``."""
     with _plain_errors():
-        count = courier.answer(f"read {path}").get("bytes")
+        said = courier.said(LINE_BYTES)
+        if "error" in said and said.get("refused") is not True:  # it may be there later, as a file
+            raise Transient(f"{path} cannot be read: {printable(str(said['error']))}")
+        if "error" in said:
+            _raise_as_said(f"read {path}", said)
+        count = said.get("bytes")
         if type(count) is not int or not 0 <= count <= limit:
             raise WireError("more than was asked for")
         return courier.incoming.take(count) if count else b""

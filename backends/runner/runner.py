@@ -79,6 +79,9 @@ FETCHED = "fetched"
 RESERVE = "reserve"
 METRICS = "metrics.json"
 STARTED = "started\n"
+SESSION_NAMES = ("_", "OLDPWD", "PWD", "SHLVL", "TERM")
+CREDENTIAL = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)(_ID)?$", re.IGNORECASE)
+"""Names of environment variables that hold credentials."""
 PHASES = ("starting", "setup", "running", "ended")
 LOG_NAMES = ("setup", "stdout", "stderr")
 
@@ -206,6 +209,8 @@ def load_job(job_dir: str) -> Record:
     for name in ("key", "run"):
         if not isinstance(given.get(name), str) or not given[name]:
             raise JobError("%s has no %r: it must be a text" % (path, name))
+    if given.get("base_env", {}) is None:
+        given["base_env"] = own_environment()
     for name in ("env", "base_env"):
         if not is_text_table(given.get(name, {})):
             raise JobError("%s: %r must hold texts by name" % (path, name))
@@ -222,6 +227,13 @@ def is_machine(value: object) -> bool:
     """Whether it says how to end this machine, or that it is not to be ended."""
     stop = value.get("stop", []) if isinstance(value, dict) else None
     return value is None or (isinstance(stop, list) and all(isinstance(each, str) for each in stop))
+
+
+def own_environment() -> Dict[str, str]:
+    """The environment that the runner was started in: without what only that session means, and without credentials,
+    which a job gets as secrets or not at all."""
+    kept = {name: value for name, value in os.environ.items() if name not in SESSION_NAMES}
+    return {name: value for name, value in kept.items() if not name.startswith("SSH_") and not CREDENTIAL.search(name)}
 
 
 def is_text_table(value: object) -> bool:

@@ -31,6 +31,7 @@ from backends.billing import price_of
 from backends.channels.ssh_keys import HostKeys, identity
 from backends.failpoints import failpoint
 from backends.runpod import catalog, marks
+from backends.runpod.clocks import agreed_now
 from backends.runpod.ends import Ends
 from backends.runpod.listing import Recent
 from backends.runpod.market import Market
@@ -85,8 +86,8 @@ class RunpodBackend:
     def create(self, request: LeaseRequest) -> Lease:
         """Rent the pod, unless one carries the key already; of twins the oldest is kept.
 
-        Raises AuthError before a key is set up, NoCapacity also where RunPod would charge more than was offered, and
-        Lost where a pod may have been rented though no good reply came.
+        Raises AuthError before a key is set up, Rejected where the clocks disagree, NoCapacity also where RunPod would
+        charge more than was offered, and Lost where a pod may have been rented though no good reply came.
         """
         self._settings.key()
         target = catalog.target_of(request.offer.name)
@@ -96,7 +97,7 @@ class RunpodBackend:
             )
         if pod := self._the_one(request.key):
             return marks.lease_of(pod)
-        asked_at = self._client.now() or datetime.now(UTC)
+        asked_at = agreed_now(self._client.now())
         env = self._marks.env(request, asked_at, self._settings.api, spot=target.spot)
         wish = self._market.wish(request, target, {**env, "PUBLIC_KEY": self._public_key()})
         pod = self._rent(wish)
@@ -139,7 +140,7 @@ class RunpodBackend:
         """Terminate the pod, and any twin. Raises NotYetGone while RunPod still has one."""
         there = self._all_of(lease)
         for pod in there:
-            self._road.terminate(pod.id)
+            self._road.terminate(pod.id) if pod.id == lease.id else self._end_twin(pod)
         failpoint("runpod.delete:asked")
         if there and (left := self._all_of(lease)):
             raise NotYetGone(f"RunPod still has pod {left[0].id}, as {left[0].status.value}")
@@ -193,7 +194,7 @@ class RunpodBackend:
         pods = self._listing.get(self._road.pods)
         for twin in self._marks.carrying(lease.key, pods):
             if twin.id != lease.id:
-                self._road.terminate(twin.id)
+                self._end_twin(twin)
         pod = next((pod for pod in pods if pod.id == lease.id), None) or self._road.pod(lease.id)
         if pod is None or pod.status is PodStatus.TERMINATED:
             raise Gone(f"pod {lease.id} does not exist any more", Fate.GONE)
@@ -202,12 +203,14 @@ class RunpodBackend:
     # what the provider can tell
 
     def held_seconds(self, lease: Lease) -> float | None:
-        """By RunPod's clock, from the pod's creation until it was gone or until now; None if its clock is unknown."""
-        noted = self._ends.held_seconds(lease.key)
-        if noted is not None:
-            return noted
-        now = self._provider_now()
-        return _between(lease.created_at, now) if now else None
+        """By RunPod's clock, from the pod's creation until it was gone or until now, and the same of its twins; None if
+        its clock is unknown.
+        """
+        held = self._ends.held_seconds(lease.key)
+        if held is None:
+            now = self._provider_now()
+            held = _between(lease.created_at, now) if now else None
+        return None if held is None else held + self._ends.twins_seconds(lease.key)
 
     def settled(self, lease: Lease) -> None:
         """The pod is accounted for."""
@@ -286,8 +289,14 @@ class RunpodBackend:
         """The pod to keep of those that carry ``key``; the others are terminated."""
         found = self._marks.carrying(key, self._pods())
         for twin in found[1:]:
-            self._road.terminate(twin.id)
+            self._end_twin(twin)
         return found[0] if found else None
+
+    def _end_twin(self, twin: Pod) -> None:
+        """Terminate a pod that a lost reply has left; its time is noted first, since it costs money as well."""
+        now = self._provider_now() or datetime.now(UTC)
+        self._ends.note_twin(twin.env[marks.KEY], twin.id, _between(marks.created_at(twin), now))
+        self._road.terminate(twin.id)
 
     def _public_key(self) -> str:
         return identity(self._root).public

@@ -7,9 +7,11 @@ uptime_seconds() { cut -d. -f1 /proc/uptime; }
 # Process 1 hears no signal it has no handler for, not even KILL: without this nothing could end the container.
 trap 'say "told to end"; exit 0' TERM INT
 
+spare=10   # seconds before the end in which RunPod has to hear of it and end the pod: they are paid for as well
+
 over() {   # whatever the wall clock is set to, no longer than GPUJOB_MAX_SECONDS; and not past the end it shows
-    [ -e /var/tmp/gpujob-over ] || [ "$(date +%s)" -ge "$GPUJOB_ENDS_AT" ] ||
-        [ $(($(uptime_seconds) - began)) -ge "$GPUJOB_MAX_SECONDS" ]
+    [ -e /var/tmp/gpujob-over ] || [ "$(date +%s)" -ge $((GPUJOB_ENDS_AT - spare)) ] ||
+        [ $(($(uptime_seconds) - began)) -ge $((GPUJOB_MAX_SECONDS - spare)) ]
 }
 
 end_for_good() {   # a container that ends is started again by RunPod, so the pod itself has to be ended first

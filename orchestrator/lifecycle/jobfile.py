@@ -45,7 +45,7 @@ def build_jobfile(
     variant: ResolvedVariant,
     attempt: Attempt,
     lease: Lease,
-    base_env: Mapping[str, str],
+    base_env: Mapping[str, str] | None,
     setup: Mapping[str, Any] | None,
     until: Until | None = None,
     linger: float = 1800.0,
@@ -60,7 +60,7 @@ def build_jobfile(
         "run": variant.run,
         "env": {**_visible_gpus(lease), **variant.env},
         "secret_names": list(spec.secrets),
-        "base_env": dict(base_env),
+        "base_env": None if base_env is None else dict(base_env),
         "inputs": _inputs_command(lease) if spec.inputs else None,
         "setup": dict(setup) if setup else None,
         "limits": {

@@ -50,10 +50,10 @@ def _jobfile(context: Context, source: Path) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _base_env(job: Job, lease: Lease) -> dict[str, str]:
-    """This machine's environment for a job that runs here; elsewhere the machine has its own."""
+def _base_env(job: Job, lease: Lease) -> dict[str, str] | None:
+    """This machine's environment for a job that runs here; elsewhere None: the machine's own."""
     if not lease.details.get("own_machine"):
-        return {}
+        return None
     kept = json.loads(job.options)["environment"]
     return {**kept["values"], **{name: os.environ[name] for name in kept["withheld"] if name in os.environ}}
 

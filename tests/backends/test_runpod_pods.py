@@ -56,7 +56,7 @@ def test_a_job_runs_in_a_pod_and_its_results_come_home(machines, opened, tmp_pat
 
 def test_the_pod_ends_itself_when_its_time_is_over_and_nobody_watches(machines, opened):
     backend = opened(machines)
-    lease = rented(backend, max_seconds=6.0)
+    lease = rented(backend, max_seconds=16.0)
     sooner_or_later(lambda: backend.connect(lease))
     until(lambda: not machines.pods(), "the pod is terminated")
     assert backend.fate(lease) is Fate.GONE
@@ -67,7 +67,7 @@ def test_the_pod_ends_itself_when_its_time_is_over_and_nobody_watches(machines, 
 def test_without_the_right_to_terminate_it_ends_its_container(machines, opened):
     machines.settings.pod_key_may_terminate = False
     backend = opened(machines)
-    lease = rented(backend, max_seconds=4.0)
+    lease = rented(backend, max_seconds=14.0)
     until(lambda: backend.fate(lease) is Fate.ENDED, "the pod has stopped")
     assert machines.pod(lease.id).usd_h == 0.0
     backend.delete(lease)
@@ -77,7 +77,7 @@ def test_without_the_right_to_terminate_it_ends_its_container(machines, opened):
 def test_a_pod_that_is_started_again_after_its_end_ends_again(machines, opened):
     machines.settings.pod_key_may_terminate = False
     backend = opened(machines)
-    lease = rented(backend, max_seconds=4.0)
+    lease = rented(backend, max_seconds=14.0)
     until(lambda: backend.fate(lease) is Fate.ENDED, "the pod has stopped")
     Client(machines).act(lease.id, "start")
     until(lambda: machines.pod(lease.id).generation > 1, "started again")
@@ -87,7 +87,7 @@ def test_a_pod_that_is_started_again_after_its_end_ends_again(machines, opened):
 
 def test_a_job_that_kills_everything_does_not_keep_the_pod_alive(machines, opened):
     backend = opened(machines)
-    lease = rented(backend, max_seconds=12.0)
+    lease = rented(backend, max_seconds=22.0)
     shell(backend, lease, "kill -KILL -1")
     until(lambda: not machines.pods(), "the pod is terminated")
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from runner_kit import Job, jobs_that_leave_nothing
 
 from backends.channels.ssh import SshMachine
 from backends.channels.ssh_connection import hang_up
 from backends.channels.ssh_keys import HostKeys, Identity, identity
 from tests.emulators.sshd import SSHD, Sshd, running_sshd
+from tests.runner.runner_kit import Job, jobs_that_leave_nothing
 
 
 @pytest.fixture
@@ -76,3 +76,8 @@ def tree(tmp_path: Path) -> Path:
     (top / "data" / "deep" / "a b;'\"\n--x").write_bytes(b"x" * 3000)
     (top / "link").symlink_to("data/deep")
     return top
+
+
+@pytest.fixture
+def job(make_job: Callable[..., Job]) -> Job:
+    return make_job()

@@ -15,7 +15,9 @@ from channels_kit import content, silent
 
 from backends.base import BackendError, Rejected, Transient
 from backends.channels.ssh import SshMachine
-from backends.runner.courier import BLOCK, MAGIC, PART, Outgoing
+from backends.runner.courier import MAGIC
+from backends.runner.parcels import PART
+from backends.runner.wire import BLOCK, Outgoing
 
 EVIL = """\
 import os
@@ -70,7 +72,7 @@ def evil(over_ssh: Callable[..., SshMachine], root: Path, tmp_path: Path) -> Cal
     def make(payload: bytes, *, greeting: bytes = MAGIC, **caps: int) -> SshMachine:
         machine = over_ssh(**caps)
         machine.reach()
-        (courier,) = (root / ".gpujob").glob("*/courier.py")
+        (courier,) = (root / ".gpujob").rglob("courier.py")
         (tmp_path / "payload").write_bytes(greeting + payload)
         courier.write_text(EVIL.format(payload=str(tmp_path / "payload")))
         return machine
@@ -257,7 +259,7 @@ STATUSES: dict[str, tuple[str, int]] = {
 def test_a_status_that_is_none(over_ssh: Callable[..., SshMachine], root: Path, answer: str) -> None:
     machine = over_ssh()
     machine.reach()
-    (runner,) = (root / ".gpujob").glob("*/runner.py")
+    (runner,) = (root / ".gpujob").rglob("runner.py")
     text, times = STATUSES[answer]
     runner.write_text(RUNNER.format(text=text, times=times, code=0))
     with pytest.raises(BackendError) as error:

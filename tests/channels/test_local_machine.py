@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from channels_kit import content, silent
-from runner_kit import Job
 
 from backends.base import Lost, Transient
 from backends.channels import local
 from backends.channels.local import PART, LocalMachine
+from tests.runner.runner_kit import Job
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from channels_kit import content, silent
-from runner_kit import Job, eventually
 
-from backends.base import Machine, Rejected, RunPhase
+from backends.base import Machine, Rejected, RunPhase, Transient
 from backends.channels.local import LocalMachine
+from tests.runner.runner_kit import Job, eventually
 
 MakeMachine = Callable[..., Machine]
 
@@ -186,6 +186,11 @@ class TestRun:
         assert machine.read("j1/stdout.log", 100) == b""
         assert machine.read("j1/absent.log", 0) == b""
         assert machine.pull("j1/work/answer", tmp_path / "answer", silent)
+
+    def test_a_folder_is_no_file_to_read(self, root: Path, machine: Machine) -> None:
+        (root / "j1" / "stdout.log").mkdir(parents=True)
+        with pytest.raises(Transient):
+            machine.read("j1/stdout.log", 0)
 
     def test_a_signal_ends_it_twice(self, make_job, root: Path, machine: Machine) -> None:
         make_job(root / "j1").write("sleep 600").start()

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from channels_kit import silent
-from runner_kit import Job, eventually
+from channels_kit import content, silent
 
 from backends.base import AuthError, Lost, NotYetReady, Rejected, RunPhase, Transient
 from backends.channels import ssh, ssh_connection
@@ -19,6 +18,7 @@ from backends.channels.ssh_connection import SshAddress, hang_up
 from backends.channels.ssh_keys import HostKeys, Identity, identity
 from tests.emulators.faultproxy import FaultProxy
 from tests.emulators.sshd import USER, Sshd, free_port, running_sshd
+from tests.runner.runner_kit import Job, eventually, python38
 
 PIN = "pod-1 started 2026"
 
@@ -123,7 +123,7 @@ class TestHostKey:
         sshd.new_host_key("rsa")
         sshd.start()
         hang_up(PIN)
-        with pytest.raises((Rejected, Transient)):
+        with pytest.raises(Rejected, match="was replaced, or somebody stands in between"):
             machine_at(sshd.port).reach()
 
     def test_rsa_is_pinned_too(self, sshd: Sshd, machine_at: Callable[..., SshMachine], host_keys: HostKeys) -> None:
@@ -163,6 +163,23 @@ class TestWhatTheMachineHas:
         assert machine.status("job").phase is RunPhase.ABSENT
         assert machine.read("job/stdout.log", 0) == b""
 
+    def test_the_oldest_python_that_will_do(
+        self, shared_sshd: Sshd, machine_at: Callable[..., SshMachine], root: Path, tmp_path: Path
+    ) -> None:
+        python = python38()
+        if python is None:
+            pytest.skip("NOT TESTED: there is no Python 3.8 here")
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "python3").symlink_to(python)
+        (tmp_path / "profile").write_text(f"export PATH={tmp_path}/bin:$PATH\n")
+        machine = machine_at(shared_sshd.port, profile=str(tmp_path / "profile"))
+        (tmp_path / "tree").mkdir()
+        (tmp_path / "tree" / "big").write_bytes(os.urandom(1_000_000))
+        machine.push(tmp_path / "tree", "job", silent)
+        assert machine.pull("job", tmp_path / "home", silent)
+        assert content(root / "job") == content(tmp_path / "home") == content(tmp_path / "tree")
+        assert machine.read("job/big", 999_999) == (tmp_path / "tree" / "big").read_bytes()[-1:]
+
     def test_a_shell_that_greets(
         self, tmp_path: Path, shared_identity: Identity, machine_at: Callable[..., SshMachine]
     ) -> None:
@@ -188,7 +205,7 @@ class TestWhatTheMachineHas:
     ) -> None:
         machine = machine_at(shared_sshd.port)
         for call in (lambda: machine.status("job"), lambda: machine.read("job/log", 0)):
-            for path in root.glob(".gpujob/*/*.py"):
+            for path in root.rglob(".gpujob/**/*.py"):
                 path.unlink()
             call()
 

@@ -6,23 +6,25 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from channels_kit import content, silent
-from runner_kit import eventually
 
 from backends.base import Rejected, Transient
-from backends.channels import ssh
+from backends.channels import ssh, ssh_connection
 from backends.channels.ssh import SshMachine
 from backends.channels.ssh_connection import SshAddress, hang_up
 from backends.channels.ssh_keys import HostKeys, Identity
-from backends.runner.courier import BLOCK, PART
+from backends.runner import wire
+from backends.runner.parcels import PART, Item, Receiver, part_of
+from backends.runner.wire import BLOCK, HEADER, PING, Outgoing
 from tests.emulators.faultproxy import FaultProxy
 from tests.emulators.sshd import USER, Sshd
+from tests.runner.runner_kit import eventually
 
 PIN = "transfers"
 BIG = 48_000_000
@@ -131,16 +133,12 @@ def test_a_slow_link(machine: SshMachine, proxy: FaultProxy, root: Path, tmp_pat
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"text {number} " * 200)
     proxy.delay_seconds = 0.1
-    began = time.monotonic()
     machine.push(tmp_path / "tree", "job", silent)
     machine.pull("job", tmp_path / "home", silent)
-    assert time.monotonic() - began < 60, "a round trip per file"
     assert content(tmp_path / "home") == content(tmp_path / "tree")
 
 
-def test_what_deflates_travels_deflated(machine: SshMachine, root: Path, tmp_path: Path) -> None:
-    from backends.runner.courier import Outgoing
-
+def test_what_deflates_travels_deflated() -> None:
     text, noise = b"all work and no play " * 20_000, os.urandom(400_000)
     for data, most in ((text, 0.2), (noise, 1.01)):
         sent: list[int] = []
@@ -190,6 +188,46 @@ def test_a_file_that_changes_while_it_is_fetched(machine: SshMachine, root: Path
     assert content(tmp_path / "home") == content(root / "job")
 
 
+@pytest.mark.parametrize("verb", ["push", "pull"])
+def test_a_network_that_falls_silent_is_given_up(
+    shared_sshd: Sshd,
+    shared_identity: Identity,
+    host_keys: HostKeys,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+) -> None:
+    monkeypatch.setattr(ssh_connection, "IO_TIMEOUT", 5.0)
+    monkeypatch.setattr(ssh_connection, "DEAD_SECONDS", 5)
+    write_big(tmp_path / "tree" if verb == "push" else root / "job")
+    with FaultProxy(("127.0.0.1", shared_sshd.port)) as proxy:
+        machine = SshMachine(SshAddress("127.0.0.1", proxy.port, USER), shared_identity, host_keys, "silent", str(root))
+
+        def stall(done: int, total: int) -> None:
+            if done > total / 4:
+                proxy.stall()
+
+        call = machine.push if verb == "push" else machine.pull
+        words = (tmp_path / "tree", "job") if verb == "push" else ("job", tmp_path / "home")
+        with pytest.raises(Transient):
+            call(*words, stall)
+        hang_up("silent")
+
+
+def test_looking_for_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that checks what lies there says so now and then: silence would be taken for death."""
+    monkeypatch.setattr(wire, "PING_SECONDS", 0.0)
+    sent: list[bytes] = []
+    out = Outgoing(sent.append)
+    listing = [Item("d", ""), Item("f", "big", 3 * BLOCK, 10**18)]
+    (tmp_path / "top").mkdir()
+    Path(part_of(str(tmp_path / "top" / "big"), listing[1])).write_bytes(bytes(2 * BLOCK))
+    assert Receiver(str(tmp_path / "top"), listing, modes=True).wants(out.ping) == [(1, 2 * BLOCK)]
+    assert len(sent) >= 2
+    assert set(sent) == {HEADER.pack(PING, 0)}
+
+
 @contextmanager
 def small_disk(place: Path) -> Iterator[Path]:
     """A disk of 16 MB."""
@@ -224,10 +262,8 @@ def test_no_room_for_the_tools(
     shared_sshd: Sshd, shared_identity: Identity, host_keys: HostKeys, tmp_path: Path
 ) -> None:
     with small_disk(tmp_path / "full") as disk:
-        with (disk / "filler").open("wb") as file, pytest.raises(OSError, match="No space"):
-            while True:
-                file.write(bytes(1 << 20))
-                file.flush()
+        with pytest.raises(OSError, match="No space"):
+            (disk / "filler").write_bytes(bytes(17_000_000))
         machine = SshMachine(shared_sshd.address, shared_identity, host_keys, "full", str(disk))
         with pytest.raises(Rejected, match="has no room"):
             machine.reach()
@@ -244,7 +280,8 @@ def test_it_survives_a_crash_at_every_file(
     program = (
         "import sys; from pathlib import Path; from backends.channels.ssh import SshMachine, SshAddress; "
         "from backends.channels.ssh_keys import HostKeys, Identity; root, key, pins, port, user, home = sys.argv[1:]; "
-        "m = SshMachine(SshAddress('127.0.0.1', int(port), user), Identity(Path(key), ''), HostKeys(Path(pins)), 'p', root); "
+        "there, me = SshAddress('127.0.0.1', int(port), user), Identity(Path(key), ''); "
+        "m = SshMachine(there, me, HostKeys(Path(pins)), 'p', root); "
         "m.pull('job', Path(home), lambda *_: None)"
     )
     words = [root, shared_identity.private, tmp_path / "pins", shared_sshd.port, USER, tmp_path / "home"]
@@ -266,8 +303,6 @@ def test_it_survives_a_crash_at_every_file(
 
 
 def test_two_transfers_at_once(machine: SshMachine, root: Path, tmp_path: Path) -> None:
-    import threading
-
     write_big(tmp_path / "tree")
     failures: list[BaseException] = []
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from crash_kit import Place, end_all
 
+from tests.emulators.runpod import RunPodEmulator, why_no_pods
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if sys.platform != "linux":
@@ -22,6 +24,18 @@ def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path / "place")
     yield place
     end_all(place)
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[RunPodEmulator]:
+    """The only cloud of every home in a module, by its environment."""
+    if reason := why_no_pods():
+        pytest.skip(f"NOT TESTED: {reason}")
+    with RunPodEmulator() as emulator, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNPOD_API_BASE_URL", emulator.url)
+        patch.setenv("RUNPOD_API_KEY", emulator.key)
+        patch.setenv("CRASH_SECRET", "a value that is gone at the end")
+        yield emulator
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from e2e_kit import Gpujob, user_in
+from renter_kit import Renter, renter_in
+
+from tests.emulators.runpod import RunPodEmulator, why_no_pods
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What rents waits for several machines in turn."""
+    for item in items:
+        if "renter" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture
 def user(tmp_path: Path) -> Iterator[Gpujob]:
     with user_in(tmp_path) as someone:
+        yield someone
+
+
+@pytest.fixture
+def cloud() -> Iterator[RunPodEmulator]:
+    """A cloud of the test's own, whose pods are real machines."""
+    if reason := why_no_pods():
+        pytest.skip(f"NOT TESTED: {reason}")
+    with RunPodEmulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def renter(tmp_path: Path, cloud: RunPodEmulator, record_property: Callable[[str, object], None]) -> Iterator[Renter]:
+    with renter_in(tmp_path, cloud, record_property) as someone:
         yield someone
 
 

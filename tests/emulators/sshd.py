@@ -52,6 +52,11 @@ class Sshd:
     def address(self) -> SshAddress:
         return SshAddress("127.0.0.1", self.port, USER)
 
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
     def new_host_key(self, kind: str = "ed25519") -> None:
         for name in ("host_key", "host_key.pub"):
             (self.folder / name).unlink(missing_ok=True)
@@ -91,16 +96,25 @@ class Sshd:
 
 def sessions(server: int) -> list[int]:
     """The server's children and theirs that are sshd: one or two per connection."""
-    found = []
+    found: list[int] = []
     for child in _children(server):
-        if Path(f"/proc/{child}/comm").read_text().startswith("sshd"):
+        if _name(child).startswith("sshd"):
             found += [child, *sessions(child)]
     return found
 
 
 def _children(pid: int) -> list[int]:
-    done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
-    return [int(word) for word in done.stdout.split() if Path(f"/proc/{word}").exists()]
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
 
 
 def _kill(pid: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -26,6 +27,15 @@ def eventually(what: Callable[[], Any], why: str) -> Any:
             return value
         time.sleep(0.005)
     raise AssertionError(f"never: {why}")
+
+
+def python38() -> str | None:
+    """A Python 3.8 that really starts: a version manager may leave a name on PATH that leads nowhere."""
+    known = [str(path) for path in Path.home().glob(".pyenv/versions/3.8*/bin/python")]
+    for python in (*known, shutil.which("python3.8")):
+        if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+            return python
+    return None
 
 
 class Job:

@@ -33,6 +33,22 @@ def test_nothing_but_the_base_environment_reaches_the_command(job: Job, monkeypa
     assert names - {"PWD", "SHLVL", "_", "OLDPWD"} == {"PATH", "OMP_NUM_THREADS", "GPUJOB_RUN", "GPUJOB_METRICS"}
 
 
+def test_where_there_is_no_base_environment_the_machines_own_reaches_it(job: Job) -> None:
+    """As on a rented machine: its PATH and settings, but nothing of the session that started it, and no credential."""
+    there = {
+        "PATH": os.environ["PATH"],
+        "HF_HOME": "/data",
+        "PWD": "/",
+        "SSH_CLIENT": "1.2.3.4",
+        "RUNPOD_API_KEY": "canary",
+    }
+    job.write("env", base_env=None).start(env=there)
+    job.ended()
+    lines = job.log().splitlines()
+    assert "HF_HOME=/data" in lines
+    assert not [line for line in lines if line.startswith(("SSH_CLIENT", "POD_KEY"))]
+
+
 def test_the_record_has_every_key_from_the_beginning(job: Job) -> None:
     job.write("sleep 60").start()
     before = set(job.running())

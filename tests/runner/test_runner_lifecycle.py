@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from runner_kit import Job, eventually
+from runner_kit import Job, eventually, python38
 
 from backends.runner import RUNNER_PATH, runner
-
-
-def python38() -> str | None:
-    """A Python 3.8 that really starts: a version manager may leave a name on PATH that leads nowhere."""
-    known = [str(path) for path in Path.home().glob(".pyenv/versions/3.8*/bin/python")]
-    for python in (*known, shutil.which("python3.8")):
-        if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
-            return python
-    return None
 
 
 def test_absent_until_started(job: Job) -> None:

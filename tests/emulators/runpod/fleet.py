@@ -337,7 +337,7 @@ class Fleet:
         """What the container's PID 1 sees."""
         place = pod.place
         env = {
-            "PATH": PATH, "HOME": "/root", **pod.order.env,
+            "PATH": PATH, "HOME": "/root", **self.settings.image_env, **pod.order.env,
             "RUNPOD_POD_ID": pod.id, "RUNPOD_API_KEY": pod.key, "RUNPOD_DC_ID": place.data_center,
             "RUNPOD_POD_HOSTNAME": pod.id, "RUNPOD_CPU_COUNT": str(place.vcpus), "RUNPOD_MEM_GB": str(place.ram_gb),
         }  # fmt: skip

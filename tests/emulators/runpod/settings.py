@@ -28,4 +28,6 @@ class Settings:
     """Added in each direction to every connection to a pod."""
     machines: bool = True
     """False: pods are records without processes, for tests of the API alone, on any system."""
+    image_env: dict[str, str] = field(default_factory=dict)
+    """What every image sets of its environment."""
     catalog: Catalog = field(default_factory=Catalog)
