@@ -265,6 +265,12 @@ class Config:
         draft.replace(self._path)
 
 
+def default_of(name: str) -> Any:
+    """What a setting is without being set."""
+    setting = _setting(name)
+    return setting.parse(setting.default)
+
+
 def _changed_at(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns

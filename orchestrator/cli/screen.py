@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import sys
@@ -12,7 +11,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backends.units import format_duration, format_size
 from orchestrator.text import without_escapes
 
 BAR_WIDTH = 24
@@ -157,22 +155,6 @@ def bar(share: float) -> str:
     filled = round(max(0.0, min(1.0, share)) * BAR_WIDTH)
     text = "█" * filled + "░" * (BAR_WIDTH - filled)
     return bad(text) if share >= 0.95 else warned(text) if share >= 0.8 else good(text)
-
-
-def transfer_progress(done: int, total: int, seconds: float, before: int = 0) -> str:
-    """How far a transfer is: ``"412 MB of 1.2 GB, 38 MB/s, 21 s left"``.
-
-    Sizes in bytes; ``total`` is 0 while unknown. ``seconds`` have passed since ``before`` bytes were there, left by an
-    earlier try: they count as done and not for the rate. In the first second no rate is shown, it would be a guess.
-    """
-    parts = [f"{format_size(done)} of {format_size(total)}" if total else format_size(done)]
-    rate = (done - before) / seconds if seconds >= 1 else 0.0
-    if rate >= 1:
-        parts.append(f"{format_size(round(rate))}/s")
-    if rate >= 1 and done < total:
-        left = math.ceil((total - done) / rate)
-        parts.append(f"{left} s left" if left < 60 else f"{format_duration(left)} left")
-    return ", ".join(parts)
 
 
 class StatusLine:

@@ -68,7 +68,7 @@ def _planned(home: Home, reader: Reader, wish: Wish, spec: JobSpec, digest: str,
     """The plan, and what would change it."""
     config = Config(home.config)
     listing = gather_offers(Backends(home, config), wish.backends, spec)
-    avoided = offers_to_avoid(recently_unreachable(reader, config, datetime.now(UTC)))
+    avoided = offers_to_avoid(recently_unreachable(reader, config.get("attempt.avoid"), datetime.now(UTC)))
     knowledge = knowledge_for(reader, spec, digest, (), avoided)
     taught = learned(reader, predicted.needs)
     needs = calibrated(taught, spec.name, digest, predicted.needs)

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 from backends.units import format_duration
 from orchestrator.clock import moment, stamp
-from orchestrator.config import Config
 from orchestrator.planning.knowledge import TRIES, Avoided
 from orchestrator.records.reading import Reader
 
@@ -23,8 +22,8 @@ class Unreachable:
     seconds_ago: float
 
 
-def recently_unreachable(reader: Reader, config: Config, now: datetime) -> list[Unreachable]:
-    """Those of the time that the setting ``attempt.avoid`` says, of all jobs; newest first."""
+def recently_unreachable(reader: Reader, seconds: float, now: datetime) -> list[Unreachable]:
+    """Those of all jobs in the last ``seconds``, newest first; the setting ``attempt.avoid`` says how many that are."""
     return [
         Unreachable(
             row["backend"],
@@ -32,7 +31,7 @@ def recently_unreachable(reader: Reader, config: Config, now: datetime) -> list[
             row["details"].get("place"),
             (now - moment(row["ended_at"])).total_seconds(),
         )
-        for row in reader.unreachable(stamp(now - timedelta(seconds=config.get("attempt.avoid"))))
+        for row in reader.unreachable(stamp(now - timedelta(seconds=seconds)))
     ]
 
 

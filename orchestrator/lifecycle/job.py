@@ -14,6 +14,7 @@ from backends.base import BackendError, Offer
 from backends.failpoints import failpoint
 from backends.units import format_usd
 from orchestrator.clock import stamp
+from orchestrator.config import Config
 from orchestrator.lifecycle.attempt import AttemptRun, Held
 from orchestrator.lifecycle.avoiding import offers_to_avoid, recently_unreachable
 from orchestrator.lifecycle.learning import calibrated, learned, reliability
@@ -120,14 +121,14 @@ class _JobRun:
         return None
 
     def _plan(self, attempts: Sequence[Attempt]) -> Plan:
-        options, config, reader = self._options, self._tools.config, self._reader()
-        avoided = offers_to_avoid(recently_unreachable(reader, config, self._tools.clock.now()))
+        options, config, reader = self._options, Config(self._tools.home.config), self._reader()
+        seen = recently_unreachable(reader, self._tools.setting("attempt.avoid"), self._tools.clock.now())
         made = len(attempts) - options.get("attempts_before", 0)
         listing = gather_offers(self._tools.backends, options["backends"], self._spec)
         plan = make_plan(
             self._spec,
             listing.offers,
-            knowledge_for(reader, self._spec, options["digest"], attempts, avoided),
+            knowledge_for(reader, self._spec, options["digest"], attempts, offers_to_avoid(seen)),
             self._job.budget_micros - spent_micros(self._tools.store, self._job.id),
             Priority(self._job.priority),
             backends=options["backends"],

@@ -22,7 +22,7 @@ class Keeper:
     def __init__(self, context: Context, tenure: Tenure) -> None:
         self._context = context
         self._tenure = tenure
-        self._every = context.tools.config.get("attempt.keep_every")
+        self._every = context.tools.setting("attempt.keep_every")
         self._next = context.tools.clock.monotonic() + self._every
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="keeper")
         self._copying: Future[None] | None = None

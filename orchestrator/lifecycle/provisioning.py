@@ -71,7 +71,7 @@ class Provisioning:
         ends_at = tools.clock.now() + timedelta(seconds=request.max_seconds)
         begin_lease(tools.store, context.key, stamp(ends_at))
         failpoint("provision:dated")
-        seen = recently_unreachable(Reader(tools.home.journal), tools.config, tools.clock.now())
+        seen = recently_unreachable(Reader(tools.home.journal), tools.setting("attempt.avoid"), tools.clock.now())
         avoid = places_to_avoid(seen, offer.backend)
         return replace(request, ends_at=ends_at, image=image, disk_bytes=need.disk_bytes, avoid=avoid)
 
@@ -115,7 +115,7 @@ class Provisioning:
         if row.ends_at:
             asked_for = moment(row.ends_at) - timedelta(seconds=context.attempt.allowed_seconds)
             waited = max(waited, (context.tools.clock.now() - asked_for).total_seconds())
-        deadline = context.tools.config.get("attempt.start_deadline")
+        deadline = context.tools.setting("attempt.start_deadline")
         if waited > deadline or context.tenure_of(lease).run_is_over:
             raise NeverReachable(f"the machine was not reachable within {format_duration(waited)}: {why}")
 

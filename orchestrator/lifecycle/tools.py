@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.clock import Clock
-from orchestrator.config import Config
+from orchestrator.config import Config, ConfigError, default_of
 from orchestrator.home import Home
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.vault import Vault
@@ -14,7 +15,7 @@ from orchestrator.records.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The journal, the home, the clock, the backends, the secrets, the settings."""
+    """The journal, the home, the clock, the backends, the secrets."""
 
     store: Store
     home: Home
@@ -22,7 +23,9 @@ class Tools:
     backends: Backends
     vault: Vault
 
-    @property
-    def config(self) -> Config:
-        """The settings as they are now."""
-        return Config(self.home.config)
+    def setting(self, name: str) -> Any:
+        """A setting as it is now; its default where the file is not understood: a slip must not end what is rented."""
+        try:
+            return Config(self.home.config).get(name)
+        except ConfigError:
+            return default_of(name)

@@ -46,7 +46,7 @@ def _jobfile(context: Context, source: Path) -> dict[str, Any]:
     lease, variant = context.lease, context.variant
     return build_jobfile(
         context.spec, variant, context.attempt, lease, _base_env(context.job, lease), _setup(variant, source, lease),
-        until=context.tenure.until, linger=context.tools.config.get("attempt.linger"),
+        until=context.tenure.until, linger=context.tools.setting("attempt.linger"),
     )  # fmt: skip
 
 

@@ -200,6 +200,7 @@ def test_a_connection_cut_for_a_while_does_not_touch_the_run(place: Rented) -> N
     job = place.rent(WAITS)
     with place.worker():
         eventually(place.runs, "the run")
+        place.home.config.write_text("[attempt]\nlinger = 'for ever'\n")  # a slip of the user's ends nothing
         place.cloud.set_fault("cut")
         eventually(lambda: place.notes(job, "unreachable"), "the worker to see it")
         let_go(place)

@@ -96,16 +96,25 @@ class Sshd:
 
 def sessions(server: int) -> list[int]:
     """The server's children and theirs that are sshd: one or two per connection."""
-    found = []
+    found: list[int] = []
     for child in _children(server):
-        if Path(f"/proc/{child}/comm").read_text().startswith("sshd"):
+        if _name(child).startswith("sshd"):
             found += [child, *sessions(child)]
     return found
 
 
 def _children(pid: int) -> list[int]:
-    done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
-    return [int(word) for word in done.stdout.split() if Path(f"/proc/{word}").exists()]
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
 
 
 def _kill(pid: int) -> None:

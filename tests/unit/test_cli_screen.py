@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from orchestrator.cli.options import checked_date
 from orchestrator.cli.plans import plan_text
-from orchestrator.cli.screen import one_line, plain, table, transfer_progress, wrapped
+from orchestrator.cli.screen import one_line, plain, table, wrapped
 from orchestrator.cli.showing import new_evidence, short_end
 from orchestrator.text import TerminalText, without_escapes
 
@@ -168,32 +168,3 @@ def test_text_in_pieces_is_the_text_as_a_whole(data: st.DataObject) -> None:
 def test_a_date_is_compared_as_it_is_recorded(text: str) -> None:
     assert checked_date(text) == "2026-11-21"
     assert checked_date("") == ""
-
-
-# transfers
-
-
-@pytest.mark.parametrize(
-    ("done", "total", "seconds", "before", "shown"),
-    [
-        (412_000_000, 1_200_000_000, 10.842, 0, "412 MB of 1.2 GB, 38 MB/s, 21 s left"),
-        (0, 1_200_000_000, 0.0, 0, "0 B of 1.2 GB"),
-        (5_000_000, 10_000_000, 0.5, 0, "5 MB of 10 MB"),
-        (700_000_000, 1_000_000_000, 10.0, 600_000_000, "700 MB of 1 GB, 10 MB/s, 30 s left"),
-        (600_000_000, 1_000_000_000, 30.0, 600_000_000, "600 MB of 1 GB"),
-        (10_000_000_000, 100_000_000_000, 100.0, 0, "10 GB of 100 GB, 100 MB/s, 15 min left"),
-        (1_000_000, 1_000_000, 2.0, 0, "1 MB of 1 MB, 500 kB/s"),
-        (3_000_000, 0, 2.0, 0, "3 MB, 1.5 MB/s"),
-        (999, 1000, 1000.0, 0, "999 B of 1 kB"),
-        (1000, 1001, 1000.0, 0, "1 kB of 1 kB, 1 B/s, 1 s left"),
-    ],
-)
-def test_how_far_a_transfer_is(done: int, total: int, seconds: float, before: int, shown: str) -> None:
-    assert transfer_progress(done, total, seconds, before) == shown
-
-
-@given(st.integers(0, 10**15), st.integers(0, 10**15), st.floats(0, 1e9), st.integers(0, 10**15))
-def test_it_is_one_short_line_whatever_happens(done: int, total: int, seconds: float, before: int) -> None:
-    text = transfer_progress(done, total, seconds, before)
-    assert len(text) < 80
-    assert text.isprintable()
