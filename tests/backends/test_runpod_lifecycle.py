@@ -99,6 +99,32 @@ def test_of_twins_the_oldest_is_kept(cloud, opened):
     assert [pod.id for pod in cloud.pods()] == [first.id]
 
 
+def test_the_time_of_a_twin_is_charged_as_well(cloud, opened):
+    backend = opened(cloud)
+    twins(cloud, backend)
+    cloud.advance(100.0)
+    lease = backend.find("k-a1")
+    assert lease
+    backend.delete(lease)
+    assert 200 <= (opened(cloud).held_seconds(lease) or 0) < 300
+    assert cloud.spent() <= 300 * 0.74 / 3600
+    backend.settled(lease)
+    cloud.advance(1000.0)
+    list(backend.owned())
+    assert 1100 <= (backend.held_seconds(lease) or 0) < 1200, "accounted for: nothing of it is left"
+
+
+@pytest.mark.parametrize(("seconds", "word"), [(3600.0, "behind"), (-3600.0, "ahead of")])
+def test_nothing_is_rented_while_the_clocks_disagree(cloud, opened, seconds, word):
+    backend = opened(cloud)
+    cloud.clock.skew = seconds
+    with pytest.raises(Rejected, match=f"{word} RunPod's"):
+        rented(backend)
+    assert not cloud.created
+    cloud.clock.skew = seconds / 30
+    assert rented(backend)
+
+
 def test_giving_a_pod_back_ends_its_twin_too(cloud, opened):
     backend = opened(cloud)
     _, second = twins(cloud, backend)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from e2e_kit import eventually
 from renter_kit import ON_L4, QUICK, Renter, disk, outcomes
 
 from backends.runner import runner
+from orchestrator.clock import moment
 from tests.emulators.account_kit import pods_of, rows, spent
 from tests.emulators.runpod import Pod, RunPodEmulator, container
 
@@ -59,6 +61,12 @@ def move_on(cloud: RunPodEmulator, seconds: float) -> None:
     cloud.advance(seconds)
 
 
+def seconds_left(renter: Renter) -> float:
+    """Until the first reservation is used up."""
+    ends = min(moment(row["ends_at"]) for row in rows(renter.home, "SELECT ends_at FROM lease"))
+    return (ends - datetime.now(UTC)).total_seconds()
+
+
 def attempt_of(renter: Renter, job: str) -> dict[str, Any]:
     return rows(renter.home, "SELECT * FROM attempt WHERE job_id = ?", job)[0]
 
@@ -87,13 +95,13 @@ def test_the_laptop_dies_for_good_in_the_middle(renter: Renter, cloud: RunPodEmu
     renter.stop_workers(signal.SIGKILL)
     assert not list(disk(pod_of(renter, cloud, uploading)).glob("root/gpujob/*/job.json")), "no runner is there"
     assert len(cloud.pods()) == 2
-    move_on(cloud, attempt_of(renter, working)["allowed_seconds"] - LEFT_SECONDS)
+    move_on(cloud, seconds_left(renter) - LEFT_SECONDS)
     eventually(lambda: not cloud.pods(), "the end of both pods, by themselves")
     for job in (uploading, working):
         attempt = attempt_of(renter, job)
         assert attempt["state"] == "open"
         cost = spent(cloud, renter.home, attempt["key"])
-        assert 0.8 * attempt["reserved_micros"] < cost <= attempt["reserved_micros"]
+        assert 0.7 * attempt["reserved_micros"] < cost <= attempt["reserved_micros"]
 
 
 def test_the_laptop_dies_for_good_and_nothing_is_left_to_do(renter: Renter, cloud: RunPodEmulator) -> None:
@@ -131,7 +139,7 @@ def test_we_end_the_pod_whose_own_guards_are_dead(
     job = renter.rent_detached(renter.job(SLEEPS, *ON_L4))
     renter.until_said(job, 1, "at work")
     disable_guards(renter.pod())
-    passed = attempt_of(renter, job)["allowed_seconds"] - LEFT_SECONDS
+    passed = seconds_left(renter) - LEFT_SECONDS
     clock.write_text(f"+{passed:.0f}s\n")
     cloud.advance(passed)
     detail = renter.ended(job)
