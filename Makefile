@@ -4,13 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test reliability venv check fmt clean
+EXACT := .venv-exact
+
+.PHONY: demo test test-exact exact reliability venv check fmt clean
 
 demo: venv
 	$(BIN)/gpujob submit jobs/quickstart/quickstart.yaml --budget 3
 
 test: venv
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+# What needs torch: its own environment, so that everything else stays small and is tested without it.
+test-exact: exact
+	$(EXACT)/bin/pytest -n $(WORKERS) tests/exact
+
+exact: $(EXACT)/.installed
 
 # The tests that rent pods, with the worker killed at every point there is; the table goes into docs/reliability.md.
 reliability: venv
@@ -29,8 +37,12 @@ fmt: venv
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(EXACT) build *.egg-info
 
 $(VENV)/.installed: pyproject.toml constraints.txt deploy/make_venv.sh
 	@PYTHON=$(PYTHON) deploy/make_venv.sh $(VENV)
+	@touch $@
+
+$(EXACT)/.installed: pyproject.toml constraints.txt constraints-exact.txt deploy/make_venv.sh
+	@PYTHON=$(PYTHON) deploy/make_venv.sh $(EXACT) exact,dev constraints-exact.txt
 	@touch $@

@@ -1,8 +1,11 @@
 #!/bin/sh
-# Makes the virtual environment $1 and installs gpujob with every extra, pinned by constraints.txt.
+# Makes the virtual environment $1 and installs gpujob with the extras $2 (all that are light, if not given), pinned by
+# constraints.txt and, where given, the file $3 too.
 # Needs Python >= 3.11 and its venv module, which bare Debian and Ubuntu ship apart.
 set -eu
 venv=$1
+extras=${2:-all,dev}
+more=${3:+-c $3}
 python=${PYTHON:-python3}
 
 fail() { printf '%s\n' "$@" >&2; exit 1; }
@@ -23,4 +26,4 @@ fi
 
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 echo "Installing gpujob into $venv (once; about a minute) ..."
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt -e '.[all,dev]'
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt $more -e ".[$extras]"

@@ -72,6 +72,19 @@ class Home:
         return self.root / "hub"
 
     @property
+    def probes(self) -> Path:
+        """What `gpujob probe` measured."""
+        return self.root / "probes"
+
+    def probe(self, name: str, variant: str, digest: str) -> Path:
+        """What was measured of one variant and command."""
+        return self.probes / f"{name}.{variant}.{digest[:16]}.json"
+
+    def probe_files(self) -> list[Path]:
+        """Everything that was probed."""
+        return sorted(self.probes.glob("*.json"))
+
+    @property
     def jobs(self) -> Path:
         """One folder per job: the snapshot of its files, its logs and its results."""
         return self.root / "jobs"

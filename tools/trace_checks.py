@@ -1,6 +1,6 @@
 """Regenerate tests/data/traced_families.csv: peaks of whole models of shapes that families.csv was not fitted to.
 
-/tmp/tv/bin/python tools/trace_checks.py tests/data/traced_families.csv
+.venv-exact/bin/python tools/trace_checks.py tests/data/traced_families.csv
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import trace_families
-import tracing
 import transformers
 from torch._subclasses.fake_tensor import FakeTensorMode
-from trace_families import Shape, class_of, config_of, inputs_of
-from tracing import Mode, Tracker, build
+from trace_families import Shape, config_of, inputs_of
+
+from backends.runner.tracing.model import Mode, build, class_of
+from backends.runner.tracing.tracker import Tracker
 
 CASES: tuple[tuple[str, int, Shape, Mode, bool], ...] = (
     ("gpt_neox", 24, Shape(4, 1024, 2048, 8192, 16, 128, 16, 50304), Mode("bf16"), False),
@@ -47,14 +47,13 @@ CASES: tuple[tuple[str, int, Shape, Mode, bool], ...] = (
 
 def peak(family: str, layers: int, shape: Shape, mode: Mode, tied: bool) -> int:
     """Bytes at the peak of a forward and backward pass, weights included."""
-    tracing.LAYERS = trace_families.LAYERS = layers
-    config = config_of(family, shape)
+    config = config_of(family, shape, layers)
     if family != "vit":
         config.tie_word_embeddings = tied
     with FakeTensorMode(), Tracker() as tracker:
         model, batch = build(class_of(family), config, mode), inputs_of(family, shape)()
         tracker.since()
-        with tracing._autocast(mode):
+        with mode.autocast():
             loss = model(**batch).loss
         loss.backward()
         return tracker.since()

@@ -1,6 +1,6 @@
 """Regenerate orchestrator/catalog/cnns.csv: parameters, and bytes that each image adds to the peak of a training step.
 
-/tmp/tv/bin/python tools/trace_cnns.py orchestrator/catalog/cnns.csv
+.venv-exact/bin/python tools/trace_cnns.py orchestrator/catalog/cnns.csv
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from tracing import Tracker
 from transformers import ConvNextConfig, ConvNextForImageClassification, ResNetConfig, ResNetForImageClassification
+
+from backends.runner.tracing.tracker import Tracker
 
 NETWORKS: dict[str, tuple[type[Any], Any]] = {
     "resnet18": (ResNetForImageClassification, ResNetConfig(

@@ -1,7 +1,7 @@
 """Regenerate orchestrator/catalog/families.csv: what a transformer block and the head of each family hold and use.
 
-    python -m venv /tmp/tv && /tmp/tv/bin/pip install torch transformers      (a CPU build will do)
-    /tmp/tv/bin/python tools/trace_families.py orchestrator/catalog/families.csv [MODEL_TYPE ...]
+    make exact      (a virtual environment with torch for CPUs and transformers)
+    .venv-exact/bin/python tools/trace_families.py orchestrator/catalog/families.csv [MODEL_TYPE ...]
 
 Each row says how many bytes one quantity has, as coefficients of sizes of the model and the batch. They are fitted to
 traces of realistic shapes; `error` is the largest deviation on a shape that was not fitted.
@@ -21,8 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from tracing import LAYERS, Mode, Trace, trace_forward, trace_step
-from transformers import CONFIG_MAPPING
+from tracing import Trace, trace_forward, trace_step
+
+from backends.runner.tracing import shapes
+from backends.runner.tracing.model import VISION, Mode, class_of
+from backends.runner.tracing.shapes import FOUR_H, FREE_HEAD_DIM, MANY_KV
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,31 +84,8 @@ QUANTITIES = {
     "after": OUTSIDE,  # outside the blocks when the first block's backward pass begins
 }
 
-_GPT2 = {"h": "n_embd", "f": "n_inner", "a": "n_head", "l": "n_layer"}
-_FOUR_H = {"h": "hidden_size", "a": "n_head", "l": "n_layer"}
-NAMES: dict[str, dict[str, str]] = {
-    "gpt2": _GPT2,
-    "gptj": {"h": "n_embd", "f": "n_inner", "a": "n_head", "l": "n_layer"},
-    "codegen": _GPT2,
-    "gpt_bigcode": _GPT2,
-    "bloom": _FOUR_H,
-    "mpt": {"h": "d_model", "a": "n_heads", "l": "n_layers"},
-    "opt": {"f": "ffn_dim"},
-    "falcon": {"f": "ffn_hidden_size", "k": "num_kv_heads"},
-    "gpt_neo": {"a": "num_heads", "l": "num_layers"},
-    "distilbert": {"h": "dim", "f": "hidden_dim", "a": "n_heads", "l": "n_layers"},
-}
-FIXED: dict[str, Callable[[Shape], dict[str, Any]]] = {
-    "opt": lambda s: {"word_embed_proj_dim": s.h},
-    "falcon": lambda _: {"new_decoder_architecture": True, "bias": False},
-    "gpt_neo": lambda _: {"attention_types": [[["global"], LAYERS]]},
-    "gptj": lambda _: {"rotary_dim": 64},
-    "codegen": lambda _: {"rotary_dim": 64},
-    "electra": lambda s: {"embedding_size": s.h},
-    "gemma2": lambda s: {"query_pre_attn_scalar": s.d},
-    "gemma3_text": lambda s: {"query_pre_attn_scalar": s.d},
-    "vit": lambda s: {"image_size": 16 * round((s.s - 1) ** 0.5)},
-}
+LAYERS = 3
+
 DECODERS = [
     "llama",
     "mistral",
@@ -137,17 +117,12 @@ DECODERS = [
     "nemotron",
 ]
 ENCODERS = ["bert", "roberta", "distilbert", "electra", "deberta-v2", "xlm-roberta", "modernbert"]
-VISION = {"vit": "ViTForImageClassification"}
-FREE_HEAD_DIM = {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3", "granite", "glm"}
-FIXED_HEAD_DIM = {*DECODERS, *ENCODERS, *VISION} - FREE_HEAD_DIM
-MANY_KV = {"gpt2", "phi", "opt", "bloom", "gpt_neox", "gpt_neo", "gptj", "mpt", "codegen", *ENCODERS, *VISION}
-FOUR_H = {"bloom", "mpt"}
 
 
 def fitted_shape(family: str, shape: Shape) -> Shape:
     """``shape`` within what the family can be."""
     values = asdict(shape)
-    if family in FIXED_HEAD_DIM:
+    if family not in FREE_HEAD_DIM:
         values["d"] = shape.h // shape.a
     if family in MANY_KV:
         values["k"] = shape.a
@@ -160,41 +135,27 @@ def fitted_shape(family: str, shape: Shape) -> Shape:
     return Shape(**values)
 
 
-def config_of(family: str, shape: Shape) -> Any:
+def config_of(family: str, shape: Shape, layers: int = LAYERS) -> Any:
     """A configuration of the family with that shape and no dropout."""
-    names = NAMES.get(family, {})
-    wanted = {
-        names.get("h", "hidden_size"): shape.h,
-        names.get("a", "num_attention_heads"): shape.a,
-        names.get("l", "num_hidden_layers"): LAYERS,
-    }
-    if family not in FOUR_H:
-        wanted[names.get("f", "intermediate_size")] = shape.f
-    if family not in MANY_KV and family != "gpt_bigcode":
-        wanted[names.get("k", "num_key_value_heads")] = shape.k
-    if family not in FIXED_HEAD_DIM:
-        wanted["head_dim"] = shape.d
-    if family in VISION:
-        wanted["num_labels"] = shape.v
-    else:
-        wanted["vocab_size"] = shape.v
-    wanted.update(FIXED.get(family, lambda _: {})(shape))
-    if family not in VISION:
-        wanted.update(pad_token_id=0, bos_token_id=1, eos_token_id=2)
-    config = CONFIG_MAPPING[family](**wanted)
+    sizes = {
+        "type": family, "layers": layers, "hidden": shape.h, "ffn": shape.f, "heads": shape.a, "kv_heads": shape.k,
+        "head_dim": shape.d, "vocab": shape.v, "labels": shape.v, "image_size": _side(shape),
+    }  # fmt: skip
+    config = shapes.config_of(sizes, shape.s)
     config.use_cache = False
-    for key, value in config.to_dict().items():
-        if "drop" in key and isinstance(value, float):
-            setattr(config, key, 0.0)
-        if key in ("max_position_embeddings", "n_positions", "max_seq_len"):
-            setattr(config, key, max(shape.s, 1024))
+    shapes.without_dropout(config)
     return config
+
+
+def _side(shape: Shape) -> int:
+    """Pixels of the side of an image with so many patches of 16."""
+    return 16 * round((shape.s - 1) ** 0.5)
 
 
 def inputs_of(family: str, shape: Shape) -> Callable[[], dict[str, torch.Tensor]]:
     """What the model is called with."""
     if family in VISION:
-        side = 16 * round((shape.s - 1) ** 0.5)
+        side = _side(shape)
         return lambda: {
             "pixel_values": torch.zeros(shape.b, 3, side, side),
             "labels": torch.zeros(shape.b, dtype=torch.long),
@@ -203,11 +164,6 @@ def inputs_of(family: str, shape: Shape) -> Callable[[], dict[str, torch.Tensor]
         "input_ids": torch.zeros(shape.b, shape.s, dtype=torch.long),
         "labels": torch.zeros(shape.b, shape.s, dtype=torch.long),
     }
-
-
-def class_of(family: str) -> str:
-    """The class with a loss on top."""
-    return VISION.get(family) or ("AutoModelForMaskedLM" if family in ENCODERS else "AutoModelForCausalLM")
 
 
 def features(shape: Shape, weights: int) -> dict[str, float]:
@@ -329,7 +285,7 @@ def attempt(family: str, mode: Mode) -> tuple[list[dict[str, Any]], str]:
 
 def main(path: Path, families: list[str]) -> None:
     """Trace and write; the most useful modes first, so that a run that is cut short leaves a whole table of them."""
-    names = families or [*DECODERS, *ENCODERS, *VISION]
+    names = families or [*DECODERS, *ENCODERS, "vit"]
     jobs = [(family, mode) for mode in MODES for family in names]
     header = ["model_type", "precision", "attention", "lora", "quantity", *FEATURES, "error"]
     kept: list[dict[str, Any]] = []

@@ -83,7 +83,9 @@ SESSION_NAMES = ("_", "OLDPWD", "PWD", "SHLVL", "TERM")
 CREDENTIAL = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)(_ID)?$", re.IGNORECASE)
 """Names of environment variables that hold credentials."""
 PHASES = ("starting", "setup", "running", "ended")
-LOG_NAMES = ("setup", "stdout", "stderr")
+LOG_NAMES = ("setup", "preflight", "stdout", "stderr")
+PREFLIGHT_REFUSES = 69
+"""Exit code by which a preflight forbids the run; whatever else it ends with, the run begins."""
 
 Record = Dict[str, Any]
 
@@ -217,8 +219,8 @@ def load_job(job_dir: str) -> Record:
     if not is_machine(given.get("machine")):
         raise JobError("%s: 'machine' must be an object whose 'stop' is a list of commands" % path)
     defaults: Record = {
-        "env": {}, "base_env": {}, "secret_names": [], "inputs": None, "setup": None, "limits": {},
-        "memory": {}, "gpus": [], "grace": 10, "sample_every": 0.25, "machine": None,
+        "env": {}, "base_env": {}, "secret_names": [], "inputs": None, "setup": None, "preflight": None, "limits": {},
+        "memory": {}, "gpus": [], "grace": 10, "sample_every": 0.25, "gpu_every": GPU_SECONDS, "machine": None,
     }  # fmt: skip
     return {**defaults, **given}
 
@@ -763,13 +765,14 @@ class Gpu(NamedTuple):
 
 
 class GpuWatch:
-    """Asks nvidia-smi every two seconds about the job's GPUs and who uses them."""
+    """Asks nvidia-smi every so many seconds about the job's GPUs and who uses them."""
 
     GPUS = "--query-gpu=index,uuid,memory.used,memory.total,utilization.gpu"
     APPS = "--query-compute-apps=pid,gpu_uuid,used_memory"
 
-    def __init__(self, indices: List[int]) -> None:
+    def __init__(self, indices: List[int], every: float) -> None:
         self._indices = indices
+        self._every = every
         self._tool = shutil.which("nvidia-smi") if indices else None
         self._probes: List[Probe] = []
         self._asked = float("-inf")
@@ -785,7 +788,7 @@ class GpuWatch:
         """Collect answers that have come, ask again when it is time. Raises what PASSING lists."""
         if self._probes:
             self._collect(now)
-        elif self._tool and now - self._asked >= GPU_SECONDS:
+        elif self._tool and now - self._asked >= self._every:
             self._asked = now
             form = "--format=csv,noheader,nounits"
             for query in (self.GPUS, self.APPS):
@@ -841,6 +844,12 @@ class GpuWatch:
     def close(self) -> None:
         """End the tool if it still runs; one that hangs in the kernel is left to init."""
         send([child.pid for child in self.children() if child.poll() is None], signal.SIGKILL)
+
+
+def preflight_vram(told: str) -> Optional[int]:
+    """The VRAM that the run needs at least, by what the preflight has left in the file ``told``."""
+    size = read_record(told).get("vram_bytes")
+    return size if isinstance(size, int) and 0 < size < 1 << 53 else None
 
 
 def step_seconds(metrics: str) -> Optional[float]:
@@ -1055,7 +1064,7 @@ def new_record(key: str) -> Record:
         " stop_reason memory_cap_bytes memory_cap_means memory_cap_cgroup oom_kills_in_cap oom_kills_on_machine"
         " ram_bytes peak_ram_bytes load_ram_bytes vram_bytes peak_vram_bytes peak_device_vram_bytes"
         " vram_used_before_bytes vram_total_bytes gpu_percent cpu_percent disk_free_bytes shm_free_bytes versions"
-        " step_seconds"
+        " step_seconds preflight_exit_code preflight_vram_bytes"
     )
     return {
         "version": JOB_VERSION,
@@ -1115,13 +1124,15 @@ class Supervisor:
         self._logs = {name: LogFile(os.path.join(job_dir, name + ".log"), room, secrets.values()) for name in LOG_NAMES}
         self._samples = SampleFile(os.path.join(job_dir, "samples.jsonl"), job["sample_every"])
         self._meter = Meter(self._limits)
-        self._gpus = GpuWatch(job["gpus"] or [])
+        self._gpus = GpuWatch(job["gpus"] or [], job["gpu_every"])
         self._computed = False
         self._cap = Cap()
         self._oom_in_cap: Optional[int] = None
         self._around = own_cgroups()
         self._oom_around_before = kills_in(self._around)
         self._oom_before = read_table("/proc/vmstat").get("oom_kill")
+        self._beside: Optional[str] = None
+        """The log of a command that is not the run itself."""
         self._child: Optional[subprocess.Popen[bytes]] = None
         self._child_began = self._began
         self._kill_at: Optional[float] = None
@@ -1136,7 +1147,7 @@ class Supervisor:
         self._listen()
         self._save()
         try:
-            if self._set_up():
+            if self._set_up() and self._preflight():
                 self._run_command()
         except BaseException:
             send(self._members(), signal.SIGKILL)
@@ -1167,7 +1178,7 @@ class Supervisor:
         inputs, setup = self._job["inputs"], self._job["setup"]
         if not (inputs or setup):
             return True
-        self._record["phase"] = "setup"
+        self._record["phase"] = self._beside = "setup"
         self._save()
         began = time.monotonic()
         try:
@@ -1231,7 +1242,27 @@ class Supervisor:
         rest = [part for part in self._env.get("PATH", os.defpath).split(os.pathsep) if part != first]
         self._env.update(VIRTUAL_ENV=environment, PATH=os.pathsep.join([first, *rest]))
 
+    def _preflight(self) -> bool:
+        """Whether the command may run. Only a preflight's clear word forbids it; its troubles are only recorded."""
+        preflight = self._job["preflight"]
+        if not preflight:
+            return True
+        self._record["phase"], self._beside = "setup", "preflight"
+        self._save()
+        began = time.monotonic()
+        code = self._execute(self._shell(preflight["command"]), seconds=preflight["seconds"])
+        self._record.update(
+            setup_seconds=(self._record["setup_seconds"] or 0) + time.monotonic() - began,
+            preflight_exit_code=code,
+            preflight_vram_bytes=preflight_vram(os.path.join(self._dir, "preflight.json")),
+        )
+        if code != PREFLIGHT_REFUSES and not self._stopped:
+            return True
+        self._conclude("preflight", code)
+        return False
+
     def _run_command(self) -> None:
+        self._beside = None
         self._cap = open_cap(cgroup_name(self._dir, self._job["key"]), self._job["memory"])
         self._env.update(self._cap.environment(self._env))
         self._computed = False
@@ -1301,10 +1332,11 @@ class Supervisor:
         bash = shutil.which("bash", path=self._env.get("PATH")) or shutil.which("bash")
         return [bash or "/bin/sh", "-c", command]
 
-    def _execute(self, argv: List[str], share: Optional[int] = None) -> Optional[int]:
+    def _execute(self, argv: List[str], share: Optional[int] = None, seconds: Optional[float] = None) -> Optional[int]:
         """Run ``argv`` until it and all that it started are gone: its exit code, or minus the signal's number.
 
-        None if the run was stopped before. ``share`` is a descriptor that the command holds too.
+        None if the run was stopped before. ``share`` is a descriptor that the command holds too; after ``seconds`` it
+        is killed.
         """
         self._enforce(time.monotonic())
         if self._stopped:
@@ -1313,7 +1345,8 @@ class Supervisor:
             child = self._launch(argv, share)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             return self._explain("%s cannot be started: %s" % (argv[0], error))
-        self._child, self._child_began, self._kill_at = child, time.monotonic(), None
+        self._child, self._child_began = child, time.monotonic()
+        self._kill_at = None if seconds is None else self._child_began + seconds
         self._next_sample = self._child_began + FIRST_SAMPLE_SECONDS
         self._record["pid"] = child.pid
         self._save()
@@ -1355,8 +1388,8 @@ class Supervisor:
         return pipes
 
     def _log_of(self, stream: str) -> LogFile:
-        """The command's streams have a log each; what setup says is kept apart from both."""
-        return self._logs["setup" if self._record["phase"] == "setup" else stream]
+        """The command's streams have a log each; what setup and preflight say is kept apart from both."""
+        return self._logs[self._beside or stream]
 
     def _copy(self, pipe: Any, log: LogFile) -> None:
         data = os.read(pipe.fileno(), READ_BYTES)

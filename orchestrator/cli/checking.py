@@ -12,12 +12,12 @@ from orchestrator.catalog.model_files import ModelFileError
 from orchestrator.cli.doctor import doctor_text, examine, specs_near
 from orchestrator.cli.options import overrides_from
 from orchestrator.cli.screen import ask, bad, complain, good, plain, say, say_json
-from orchestrator.cli.submitting import files_to_send
 from orchestrator.config import Config
 from orchestrator.home import Home
 from orchestrator.lifecycle.memory_needs import predicted_facts
 from orchestrator.lifecycle.planning import gather_offers
 from orchestrator.lifecycle.registry import Backends, backend_names
+from orchestrator.lifecycle.selecting import files_to_send
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.ladder import make_plan
 from orchestrator.planning.plan import Priority

@@ -12,14 +12,20 @@ import typer
 from backends.hardware import SPILLS, Gpu, find_gpus, spills_to_ram
 from backends.units import format_size
 from orchestrator.catalog.gpus import GpuFacts, bundled_gpus
-from orchestrator.catalog.places import bundled_targets
+from orchestrator.catalog.places import Target, bundled_targets
+from orchestrator.cli.probed import probed_fits, probed_value
 from orchestrator.cli.screen import bad as wrong
 from orchestrator.cli.screen import bold, dim, good, plain, say, say_json, warned
 from orchestrator.home import Home
-from orchestrator.lifecycle.memory_needs import subject
+from orchestrator.lifecycle.exact import run_trace
+from orchestrator.lifecycle.memory_needs import config_of, subject
+from orchestrator.lifecycle.probes import full_batch, kept_probe
+from orchestrator.lifecycle.selecting import files_to_send
 from orchestrator.planning.memory.capacity import Fit, gpu_fits, target_fit
 from orchestrator.planning.memory.estimate import MemoryEstimate, Subject, estimate_memory
+from orchestrator.planning.memory.exact import trace_request, traced_estimate
 from orchestrator.planning.memory.levers import in_words, largest_batch, largest_sequence, levers_of
+from orchestrator.planning.probe import Probed
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.model import JobSpec
 
@@ -33,16 +39,25 @@ Found = dict[str, Any]
 
 def estimate_spec(
     home: Home, path: Path, gpu: str | None, variant: str | None, target: str | None, params: Mapping[str, str],
-    *, as_json: bool,
+    *, exact: bool = False, as_json: bool,
 ) -> int:  # fmt: skip
     """Print the estimate. Exit code 0; 3 if a GPU or target was named and it does not fit."""
     spec = load_spec(path, params)
     name = _variant(spec, variant)
     assume_gpu = gpu is not None or not (target or _says_no_gpu(spec, name))
     found = subject(spec, name, home.hub, ask_hub=True, assume_gpu=assume_gpu)
-    if found is None:
-        raise typer.BadParameter(f"{path} has no model section; add one, such as model: {{hf: microsoft/phi-1_5}}")
-    value, fits = _estimated(found, _gpus(gpu), target, named=gpu is not None)
+    probed = kept_probe(home, spec, name, files_to_send(spec, home)) if spec.probe and not exact else None
+    if probed:
+        value, fits = _probed(probed, full_batch(spec, name), _gpus(gpu), target, named=gpu is not None)
+    elif found is None:
+        raise typer.BadParameter(
+            f"{path} has no model section; add one, such as model: {{hf: microsoft/phi-1_5}}, or for your own "
+            "code a probe section, and run `gpujob probe`"
+        )
+    else:
+        estimate, added = _traced(found, spec, name) if exact else (estimate_memory(found), {})
+        value, fits = _estimated(found, estimate, _gpus(gpu), target, named=gpu is not None)
+        value |= added
     say_json(value) if as_json else say(_text(value))
     return 3 if (gpu or target) and any(fit.verdict == "no" for fit in fits) else 0
 
@@ -68,14 +83,28 @@ def _gpus(name: str | None) -> list[GpuFacts]:
     raise typer.BadParameter(f"no GPU {name!r} is known; there are {', '.join(each.name for each in table.gpus)}")
 
 
-def _estimated(found: Subject, gpus: list[GpuFacts], target: str | None, *, named: bool) -> tuple[Found, list[Fit]]:
+def _traced(found: Subject, spec: JobSpec, variant: str) -> tuple[MemoryEstimate, Found]:
+    """The estimate by a trace, or by the formulas where there can be none, and what to tell of it under ``exact``."""
     estimate = estimate_memory(found)
+    traced = run_trace(trace_request(found, config_of(spec, variant)))
+    if isinstance(traced, str):
+        return estimate, {"exact": {"traced": False, "why": traced}}
+    formulas = {"peak_bytes": estimate.vram_bytes, "allocated_bytes": estimate.allocated_bytes}
+    kept = ("parameters", "seconds", "torch", "transformers")
+    said = {name: getattr(traced, name) for name in kept}
+    added = {"traced": True, "why": None, **said, "needed_bytes": traced.needed_bytes, "formulas": formulas}
+    return traced_estimate(found, estimate, traced), {"exact": added}
+
+
+def _estimated(
+    found: Subject, estimate: MemoryEstimate, gpus: list[GpuFacts], target: str | None, *, named: bool
+) -> tuple[Found, list[Fit]]:
     fits = gpu_fits(estimate, gpus)
     here = [] if named or target or not estimate.vram_bytes else find_gpus()
     fits += [_on(gpu, estimate) for gpu in here]
     if target:
-        fits = [*(fits if named else []), _at_target(estimate, target)]
-    room = _room(estimate, fits)
+        fits = [*(fits if named else []), target_fit(estimate, _target(target))]
+    room = _room(fits, "VRAM" if estimate.vram_bytes else "RAM")
     return {
         "vram": {
             "peak_bytes": estimate.vram_bytes,
@@ -88,7 +117,7 @@ def _estimated(found: Subject, gpus: list[GpuFacts], target: str | None, *, name
         "interval": estimate.interval(),
         "confidence": estimate.confidence,
         "fits": [_fit(fit) for fit in fits],
-        "levers": [asdict(lever) for lever in levers_of(found, estimate)],
+        "levers": [asdict(lever) for lever in levers_of(found, estimate_memory(found))],
         "largest": _largest(found, room) if room else None,
         "notes": [*estimate.notes, *([SPILLS] if here and spills_to_ram() else [])],
     }, fits
@@ -101,16 +130,24 @@ def _on(gpu: Gpu, estimate: MemoryEstimate) -> Fit:
     return Fit(f"{HERE} {gpu.name}", "VRAM", gpu.usable_bytes, need.p_oom(gpu.usable_bytes))
 
 
-def _at_target(estimate: MemoryEstimate, name: str) -> Fit:
+def _probed(
+    probed: Probed, batch: int, gpus: list[GpuFacts], target: str | None, *, named: bool
+) -> tuple[Found, list[Fit]]:
+    """What was probed, in the form of any estimate."""
+    fits = probed_fits(probed, batch, gpus if named or not target else (), _target(target) if target else None)
+    value = probed_value(probed, batch, _room(fits, "VRAM" if probed.vram() else "RAM"))
+    return {**value, "fits": [_fit(fit) for fit in fits]}, fits
+
+
+def _target(name: str) -> Target:
     targets = bundled_targets()
     if name not in targets:
         raise typer.BadParameter(f"no target {name!r} is known; there are {', '.join(targets)}")
-    return target_fit(estimate, targets[name])
+    return targets[name]
 
 
-def _room(estimate: MemoryEstimate, fits: list[Fit]) -> Fit | None:
+def _room(fits: list[Fit], kind: str) -> Fit | None:
     """The capacity for which the largest batch is sought: the only one, or the smallest that fits."""
-    kind = "VRAM" if estimate.vram_bytes else "RAM"
     able = [fit for fit in fits if fit.kind == kind and not fit.name.startswith(HERE)]
     return next((fit for fit in able if fit.verdict == "fits"), able[-1] if able else None)
 
@@ -133,7 +170,9 @@ def _text(value: Found) -> str:
         title = f"VRAM  {format_size(vram['peak_bytes'])}"
         spread = f"{format_size(interval['p05'])} to {format_size(interval['p95'])}, confidence {value['confidence']}"
         lines += [bold(title) + dim(f"  at {vram['phase']}; {spread}"), *_bars(vram["terms"])]
-        lines.append(dim(f"  allocated {format_size(vram['allocated_bytes'])}, as torch counts it"))
+        if vram["allocated_bytes"]:
+            lines.append(dim(f"  allocated {format_size(vram['allocated_bytes'])}, as torch counts it"))
+        lines += [_exact_line(value["exact"])] if "exact" in value else []
     ram = value["ram"]
     lines += ["", bold(f"RAM   {format_size(ram['peak_bytes'])}"), *_bars(ram["terms"])]
     lines += ["", bold("Where it fits"), *map(_fit_line, _shown(value))] if value["fits"] else []
@@ -143,6 +182,16 @@ def _text(value: Found) -> str:
         tokens = f", or {largest['seq_len']} tokens at this batch" if largest["seq_len"] else ""
         lines += ["", f"The largest that fits {largest['on']}: {words}{tokens}."]
     return "\n".join([*lines, *(warned("! ") + plain(note) for note in value["notes"])]).strip()
+
+
+def _exact_line(exact: Found) -> str:
+    if not exact["traced"]:
+        return warned("! ") + plain(f"by formulas. {exact['why']}")
+    formulas, versions = exact["formulas"], f"torch {exact['torch']}, transformers {exact['transformers']}"
+    return dim(
+        f"  traced in {exact['seconds']:.0f} s with {versions}; the formulas alone say "
+        f"{format_size(formulas['peak_bytes'])}, {format_size(formulas['allocated_bytes'])} allocated"
+    )
 
 
 def _shown(value: Found) -> list[Found]:

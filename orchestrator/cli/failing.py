@@ -26,7 +26,18 @@ _BAD_INPUT_ERRORS = frozenset(
     }
 )
 _KNOWN_ERRORS = frozenset(
-    {"HomeError", "JournalError", "DiskFull", "Transient", "NoCapacity", "NotYetReady", "NotYetGone", "Lost", "Gone"}
+    {
+        "ProbeFailed",
+        "HomeError",
+        "JournalError",
+        "DiskFull",
+        "Transient",
+        "NoCapacity",
+        "NotYetReady",
+        "NotYetGone",
+        "Lost",
+        "Gone",
+    }
 )
 
 

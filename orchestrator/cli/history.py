@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator.cli.screen import good, is_terminal, say
 from orchestrator.home import Home
+from orchestrator.lifecycle.probes import forget_probes
 from orchestrator.records.learned import newest_observations
 from orchestrator.records.observations import add_observations, forget_observations
 from orchestrator.records.reading import Reader
@@ -44,7 +45,9 @@ def reset_history(home: Home, job: str | None, *, yes: bool) -> int:
     if not yes and not _confirmed(f"Forget what runs of {what} taught? Jobs, results and costs stay. [y/N] "):
         say("Nothing was forgotten." + ("" if is_terminal() else " Add --yes to forget without being asked."))
         return 1
-    say(f"{good('✓')} {_count(forget_observations(Store(home.journal), job))} of {what} forgotten.")
+    observations, probes = forget_observations(Store(home.journal), job), forget_probes(home, job)
+    also = f" and {probes} probe{'s' * (probes > 1)}" if probes else ""
+    say(f"{good('✓')} {_count(observations)}{also} of {what} forgotten.")
     return 0
 
 

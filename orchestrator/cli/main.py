@@ -128,6 +128,9 @@ def estimate(
     target: Annotated[
         str | None, typer.Option(metavar="NAME", help="A place with a known limit of RAM, such as railway-free.")
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Trace the real code of transformers; needs gpujob[exact] (torch).")
+    ] = False,
     param: ParamOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -138,7 +141,23 @@ def estimate(
     from orchestrator.cli.estimating import estimate_spec
 
     params = overrides_from(param or ())
-    raise typer.Exit(estimate_spec(Home.locate(), spec, gpu, variant, target, params, as_json=as_json))
+    raise typer.Exit(estimate_spec(Home.locate(), spec, gpu, variant, target, params, exact=exact, as_json=as_json))
+
+
+@app.command()
+def probe(
+    spec: SpecArgument,
+    variant: Annotated[str | None, typer.Option(metavar="NAME", help="Which variant; the first if not named.")] = None,
+    param: ParamOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a job's own command here, twice and tiny, and say what memory its full batch takes.
+
+    Example: gpujob probe train.yaml
+    """
+    from orchestrator.cli.probing import probe_spec
+
+    raise typer.Exit(probe_spec(Home.locate(), spec, variant, overrides_from(param or ()), as_json=as_json))
 
 
 @app.command()

@@ -6,20 +6,19 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
-from pathlib import Path
 
 from backends.units import format_usd
 from orchestrator.cli.submitting import Prepared, Wish
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.home import Home
 from orchestrator.lifecycle.jobfile import kept_environment
+from orchestrator.lifecycle.memory_needs import requests_for_traces
 from orchestrator.lifecycle.planning import recordable
 from orchestrator.lifecycle.vault import Vault
 from orchestrator.records.jobs import add_job
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Job
-from orchestrator.spec.files import SelectedFile
+from orchestrator.spec.files import snapshot
 
 
 def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
@@ -32,6 +31,7 @@ def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
         "environment": kept_environment(os.environ),
         "attempts_before": 0,
         "predicted": recordable(prepared.predicted),
+        "traces": requests_for_traces(spec, home.hub),
     }
     job = Job(
         id=job_id,
@@ -45,7 +45,7 @@ def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
     )
     try:
         Vault(home).keep(job_id, spec.secrets, os.environ)
-        _snapshot(spec.workdir, prepared.files, home.source(job_id))
+        snapshot(spec.workdir, prepared.files, home.source(job_id))
         add_job(store, job, f"submitted with a budget of {format_usd(wish.budget_micros)}")
     except BaseException:
         Vault(home).forget(job_id)
@@ -57,12 +57,3 @@ def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
 def _suffix() -> str:
     """Five characters that are easy to read aloud; the journal's primary key settles the rare collision."""
     return "".join(secrets.choice("abcdefghjkmnpqrstuvwxyz23456789") for _ in range(5))
-
-
-def _snapshot(workdir: Path, files: Sequence[SelectedFile], dest: Path) -> None:
-    """Copy what will be uploaded, so that every attempt runs the files as they were at submission."""
-    dest.mkdir(parents=True)
-    for file in files:
-        target = dest / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(workdir / file.path, target)

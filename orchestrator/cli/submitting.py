@@ -18,13 +18,16 @@ from orchestrator.lifecycle.avoiding import offers_to_avoid, recently_unreachabl
 from orchestrator.lifecycle.learning import calibrated, learned, reliability
 from orchestrator.lifecycle.memory_needs import needs_by_lever, predicted_facts
 from orchestrator.lifecycle.planning import gather_offers, knowledge_for, weights_for
+from orchestrator.lifecycle.probes import with_probes
 from orchestrator.lifecycle.registry import Backends
+from orchestrator.lifecycle.selecting import files_to_send
+from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.ladder import make_plan
 from orchestrator.planning.outlook import Facts
 from orchestrator.planning.plan import Plan, Priority
 from orchestrator.planning.whatif import what_if
 from orchestrator.records.reading import Reader
-from orchestrator.spec.files import SelectedFile, select_files, tree_digest
+from orchestrator.spec.files import SelectedFile, tree_digest
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.model import JobSpec, spec_digest
 
@@ -60,16 +63,21 @@ def prepare(home: Home, reader: Reader, wish: Wish) -> Prepared:
     spec = _limited(load_spec(wish.spec, overrides_from(wish.params)), wish.max_runtime)
     files = files_to_send(spec, home)
     digest = f"{spec_digest(spec)[:20]}-{tree_digest(spec.workdir, files)[:20]}"
-    predicted = predicted_facts(spec, home.hub)
-    return Prepared(spec, files, digest, predicted, _planned(home, reader, wish, spec, digest, predicted))
+    config = Config(home.config)
+    avoided = offers_to_avoid(recently_unreachable(reader, config.get("attempt.avoid"), datetime.now(UTC)))
+    knowledge = knowledge_for(reader, spec, digest, (), avoided)
+    ran = {each.name for each in spec.variants if knowledge.successes(each.name)}
+    predicted = with_probes(home, spec, files, predicted_facts(spec, home.hub), ran)
+    plan = _planned(home, reader, wish, spec, digest, predicted, knowledge)
+    return Prepared(spec, files, digest, predicted, plan)
 
 
-def _planned(home: Home, reader: Reader, wish: Wish, spec: JobSpec, digest: str, predicted: Facts) -> Plan:
+def _planned(
+    home: Home, reader: Reader, wish: Wish, spec: JobSpec, digest: str, predicted: Facts, knowledge: Knowledge
+) -> Plan:
     """The plan, and what would change it."""
     config = Config(home.config)
     listing = gather_offers(Backends(home, config), wish.backends, spec)
-    avoided = offers_to_avoid(recently_unreachable(reader, config.get("attempt.avoid"), datetime.now(UTC)))
-    knowledge = knowledge_for(reader, spec, digest, (), avoided)
     taught = learned(reader, predicted.needs)
     needs = calibrated(taught, spec.name, digest, predicted.needs)
     known = replace(predicted, needs=needs, reliability=reliability(reader))
@@ -95,14 +103,6 @@ def _planned(home: Home, reader: Reader, wish: Wish, spec: JobSpec, digest: str,
         words: replace(known, needs=calibrated(taught, spec.name, digest, other)) for words, other in changes.items()
     }
     return replace(plan, what_if=what_if(plan, again, levers), notes=listing.left_out)
-
-
-def files_to_send(spec: JobSpec, home: Home) -> list[SelectedFile]:
-    """What is uploaded. Never gpujob's own folder, should it lie in workdir: it holds secrets, and reading the
-    journal's file beside SQLite would break SQLite's locks on it.
-    """
-    own = home.root.resolve()
-    return [file for file in select_files(spec) if not (spec.workdir / file.path).resolve().is_relative_to(own)]
 
 
 def show_plan(prepared: Prepared, *, as_json: bool) -> int:

@@ -7,14 +7,14 @@ the machine is given back and paid for whatever happened before.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from backends.base import BackendError, Offer, RunPhase
 from backends.failpoints import failpoint
-from backends.runner.runner import FETCHED
+from backends.runner.runner import FETCHED, PREFLIGHT_REFUSES
 from orchestrator.lifecycle.bills import ask_for_bill
 from orchestrator.lifecycle.context import Context
 from orchestrator.lifecycle.endings import (
@@ -154,17 +154,29 @@ class AttemptRun:
     def _classified(self, execution: Json) -> Verdict:
         folder, record = self._context.folder, execution["record"]
         reason = record.get("stop_reason") if record.get("stopped_by") == "request" else None
-        in_setup = record.get("failed_phase") == "setup"
+        failed = record.get("failed_phase")
+        beside = failed if failed in ("setup", "preflight") else None
+        self._note_preflight(record, folder)
         seen = {"cancelled": reason == "cancelled", "budget_stop": reason == "budget"} | execution.get("facts", {})
         facts = ExitFacts.from_record(
             record,
             phase=RunPhase(execution["phase"]),
-            stdout_tail="" if in_setup else self._tail(folder / "stdout.log"),
-            stderr_tail=self._tail(folder / ("setup.log" if in_setup else "stderr.log")),
+            stdout_tail="" if beside else self._tail(folder / "stdout.log"),
+            stderr_tail=self._tail(folder / f"{beside or 'stderr'}.log"),
             unexplained_sigkill=self._context.spec.on_oom.unexplained_sigkill,
             **seen,
         )
         return classify(facts)
+
+    def _note_preflight(self, record: Mapping[str, Any], folder: Path) -> None:
+        """What a preflight that let the run begin had to say: what it found, or why it found nothing."""
+        code = record.get("preflight_exit_code")
+        if code is None or code == PREFLIGHT_REFUSES:
+            return
+        lines = self._tail(folder / "preflight.log").strip().splitlines()
+        said = lines[-1] if lines else "it said nothing"
+        ended = "" if code == 0 else f" (ended with {code}; the run began all the same)"
+        self._context.note("preflight", f"preflight of attempt {self._context.attempt.number}: {said}{ended}")
 
     def _tail(self, path: Path) -> str:
         return self._context.redact(log_tail(path).decode("utf-8", errors="replace"))

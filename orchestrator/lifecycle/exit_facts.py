@@ -38,6 +38,7 @@ class ExitFacts:
     vram_total_bytes: int | None = None
     disk_free_bytes: int | None = None
     shm_free_bytes: int | None = None
+    preflight_vram_bytes: int | None = None
     run_seconds: float | None = None
     stdout_tail: str = ""
     stderr_tail: str = ""
@@ -100,6 +101,7 @@ class ExitFacts:
 _COUNTS = (
     "memory_cap_bytes", "oom_kills_in_cap", "oom_kills_on_machine", "ram_bytes", "peak_ram_bytes",
     "ram_total_bytes", "vram_bytes", "peak_vram_bytes", "vram_total_bytes", "disk_free_bytes", "shm_free_bytes",
+    "preflight_vram_bytes",
 )  # fmt: skip
 _TEXTS = ("failed_phase", "stopped_by", "stop_reason", "memory_cap_means")
 

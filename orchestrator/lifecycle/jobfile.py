@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backends.base import Lease
-from backends.runner import INPUTS_PATH
+from backends.runner import INPUTS_PATH, TRACING_PATH
 from orchestrator.lifecycle.tenure import WIND_DOWN_SECONDS, Until
 from orchestrator.records.tables import Attempt
 from orchestrator.redaction import Redactor
@@ -18,6 +18,13 @@ GRACE_SECONDS = 10.0
 
 STOP_SHARE = 12
 """That part of the wind-down is kept for the machine to end itself: 5 of 60 s."""
+
+TRACE_FILE = "trace.json"
+"""What the tracer is asked, beside it in the job directory."""
+
+_PYTHON = '"$(command -v python || command -v python3)"'
+PREFLIGHT = {"command": f"cd .. && exec {_PYTHON} -m {TRACING_PATH.name} preflight {TRACE_FILE}", "seconds": 180}
+"""The job's own Python traces the model, in a time that costs next to nothing."""
 
 INHERITED = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "TERM", "LD_LIBRARY_PATH", "CONDA_PREFIX",
@@ -49,6 +56,8 @@ def build_jobfile(
     setup: Mapping[str, Any] | None,
     until: Until | None = None,
     linger: float = 1800.0,
+    *,
+    preflight: bool = False,
 ) -> dict[str, Any]:
     """The contents of ``job.json`` for one attempt (docs/runner.md). Secrets by name only.
 
@@ -63,6 +72,7 @@ def build_jobfile(
         "base_env": None if base_env is None else dict(base_env),
         "inputs": _inputs_command(lease) if spec.inputs else None,
         "setup": dict(setup) if setup else None,
+        "preflight": PREFLIGHT if preflight else None,
         "limits": {
             "runtime": spec.limits.runtime,
             "lease": _lease_seconds(attempt, until),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-LOGS = ("setup.log", "stdout.log", "stderr.log")
+LOGS = ("setup.log", "preflight.log", "stdout.log", "stderr.log")
 """What an attempt writes to, in the order in which it is read."""
 
 TAIL_BYTES = 64 * 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from orchestrator.catalog.diffusion import bundled_diffusion
 from orchestrator.catalog.families import bundled_families
@@ -12,6 +13,7 @@ from orchestrator.catalog.models import bundled_models
 from orchestrator.catalog.places import bundled_cnns
 from orchestrator.planning.duration import Workload
 from orchestrator.planning.memory.estimate import Subject, estimate_memory
+from orchestrator.planning.memory.exact import trace_request
 from orchestrator.planning.memory.levers import changed, in_words, levers_of
 from orchestrator.planning.memory.subject import Files, Tables, UnknownModelError, in_tables, subject_of
 from orchestrator.planning.memory.work import workload_of
@@ -73,6 +75,28 @@ def subject(
     gpu = resolved.need.gpu
     files = _read(resolved.model, folder, cache, ask_hub=ask_hub)
     return subject_of(resolved.model, files, tables(), gpu.count if gpu else 1, on_gpu=gpu is not None or assume_gpu)
+
+
+def requests_for_traces(spec: JobSpec, cache: Path) -> dict[str, dict[str, Any]]:
+    """What the tracer is asked on the machine, by variant that wants a preflight. Raises ModelFileError."""
+    models = {variant.name: spec.resolved(variant.name).model for variant in spec.variants}
+    asked = [name for name, model in models.items() if model and model.preflight]
+    return {name: request for name in asked if (request := _request(spec, name, cache))}
+
+
+def _request(spec: JobSpec, variant: str, cache: Path) -> dict[str, Any] | None:
+    try:
+        found = subject(spec, variant, cache)
+    except UnknownModelError:
+        return None
+    return trace_request(found, config_of(spec, variant)) if found else None
+
+
+def config_of(spec: JobSpec, variant: str) -> Mapping[str, Any] | None:
+    """The config.json that a variant's model section names; None if it names none. Raises ModelFileError."""
+    model = spec.resolved(variant).model
+    folder = spec.spec_path.parent if spec.spec_path else Path()
+    return read_config(folder / model.config) if model and model.config else None
 
 
 def tables() -> Tables:

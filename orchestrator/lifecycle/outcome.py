@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backends.runner.runner import PREFLIGHT_REFUSES
 from backends.units import format_duration, format_size
 from orchestrator.lifecycle.evidence import SIGBUS, SIGKILL, Case, largest, signal_name
 from orchestrator.lifecycle.exit_facts import ExitFacts, UnexplainedSigkill
@@ -182,6 +183,16 @@ def _stopped(case: Case, outcome: Outcome, why: str) -> _Ruling:
     return _Ruling(outcome, f"stopped: {why}", (f"stopped by us: {why}", *ran, *case.kills_in_cap, *words))
 
 
+def _refused_by_preflight(case: Case) -> _Ruling | None:
+    """Traced on the machine and found too large for its GPU: out of memory before anything long was paid for."""
+    facts = case.facts
+    if not facts.ended or facts.failed_phase != "preflight" or facts.exit_code != PREFLIGHT_REFUSES:
+        return None
+    said = (case.log.last_line, "the preflight traced two steps of the model on this machine; the command never ran")
+    above = facts.preflight_vram_bytes or facts.vram_total_bytes
+    return _Ruling(Outcome.OOM_GPU, "too large for this GPU, as its preflight shows", said, vram_above=above)
+
+
 # --- No exit record, and the provider's doing
 
 
@@ -325,6 +336,7 @@ _RULES: tuple[Callable[[Case], _Ruling | None], ...] = (
     _over_cap,
     _hung_after_kernel_kill,
     _stopped_by_us,
+    _refused_by_preflight,
     _taken_back,
     _out_of_reach,
     _killed_by_kernel,

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Lease, Machine
-from backends.runner import INPUTS_PATH
+from backends.runner import INPUTS_PATH, TRACING_PATH
 from orchestrator.home import Home
 from orchestrator.lifecycle.context import Context
 from orchestrator.lifecycle.environments import environment_name
-from orchestrator.lifecycle.jobfile import build_jobfile, input_list
+from orchestrator.lifecycle.jobfile import TRACE_FILE, build_jobfile, input_list
 from orchestrator.records.jobs import attempts_of
 from orchestrator.records.store import Store
 from orchestrator.records.tables import Job
@@ -37,16 +37,26 @@ def upload_all(context: Context, machine: Machine) -> int:
     if spec.inputs:
         (outgoing / "inputs.json").write_text(json.dumps(input_list(spec, context.lease), indent=1), encoding="utf-8")
         shutil.copyfile(INPUTS_PATH, outgoing / INPUTS_PATH.name)
+    trace = _trace_of(context)
+    if trace:
+        (outgoing / TRACE_FILE).write_text(json.dumps(trace), encoding="utf-8")
+        unbuilt = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(TRACING_PATH, outgoing / TRACING_PATH.name, ignore=unbuilt, dirs_exist_ok=True)
     (outgoing / "job.json").write_text(json.dumps(_jobfile(context, source), indent=1), encoding="utf-8")
     machine.push(outgoing, context.key, context.upload())
     return of_the_user
 
 
+def _trace_of(context: Context) -> Any:
+    """What the tracer is to be asked before the run; None where the variant wants no preflight."""
+    return json.loads(context.job.options).get("traces", {}).get(context.variant.name)
+
+
 def _jobfile(context: Context, source: Path) -> dict[str, Any]:
     lease, variant = context.lease, context.variant
     return build_jobfile(
-        context.spec, variant, context.attempt, lease, _base_env(context.job, lease), _setup(variant, source, lease),
-        until=context.tenure.until, linger=context.tools.setting("attempt.linger"),
+        context.spec, variant, context.attempt, lease, _base_env(context.job, lease), setup_of(variant, source, lease),
+        until=context.tenure.until, linger=context.tools.setting("attempt.linger"), preflight=bool(_trace_of(context)),
     )  # fmt: skip
 
 
@@ -58,7 +68,8 @@ def _base_env(job: Job, lease: Lease) -> dict[str, str] | None:
     return {**kept["values"], **{name: os.environ[name] for name in kept["withheld"] if name in os.environ}}
 
 
-def _setup(variant: ResolvedVariant, source: Path, lease: Lease) -> dict[str, Any] | None:
+def setup_of(variant: ResolvedVariant, source: Path, lease: Lease) -> dict[str, Any] | None:
+    """How the runner prepares the machine for files as in ``source``; None without a setup."""
     if variant.setup is None:
         return None
     python = str(lease.details.get("python", "python3"))

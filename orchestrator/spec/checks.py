@@ -23,6 +23,7 @@ def check(data: Mapping[str, Any], folder: Path) -> Iterator[Finding]:
     """Everything wrong between the parts of ``data``, whose workdir is relative to ``folder``."""
     yield from _variant_names(data)
     yield from _undeclared_params(data)
+    yield from _batch_param(data)
     yield from _params_without_value(data)
     yield from _unsafe_params(data)
     yield from _secrets_in_env(data)
@@ -61,11 +62,12 @@ def _items(value: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def _layers(data: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
-    """The parts that may set params and env: the top, each variant, smoke."""
+    """The parts that may set params and env: the top, each variant, smoke, probe."""
     yield (), data
     for index, variant in enumerate(_items(data, "variants")):
         yield ("variants", index), variant
     yield ("smoke",), data.get("smoke")
+    yield ("probe",), data.get("probe")
 
 
 def _templates(place: Place, layer: object) -> Iterator[tuple[Place, list[Use]]]:
@@ -100,6 +102,18 @@ def _undeclared_params(data: Mapping[str, Any]) -> Iterator[Finding]:
                 where = (*place, "params", key)
                 message = f"{dotted(where)}: '{key}' is not among params, and nothing uses it"
                 yield Finding(where, message, did_you_mean(key, declared | used), on_key=True)
+
+
+def _batch_param(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """The parameter that a probe varies must be one, and a number."""
+    name, params = _mapping(data, "probe").get("batch_param"), _mapping(data, "params")
+    if not isinstance(name, str):
+        return
+    own = (_mapping(variant, "params") for variant in _items(data, "variants"))
+    values = [params.get(name), *(each[name] for each in own if name in each)]
+    if any(isinstance(value, bool) or not isinstance(value, int) for value in values):
+        message = f"probe.batch_param: '{name}' is not among params with a whole number, the full batch"
+        yield Finding(("probe", "batch_param"), message, did_you_mean(name, set(params) - {name}))
 
 
 def _params_without_value(data: Mapping[str, Any]) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -203,3 +204,12 @@ class _Walk:
     def _problem(self, path: PurePosixPath, message: str) -> None:
         hint = "replace it by what is meant, or exclude it in .gpujobignore"
         self.problems.append(Problem(f"workdir: '{path}' {message}", self.said_in, None, hint))
+
+
+def snapshot(root: Path, files: Iterable[SelectedFile], dest: Path) -> None:
+    """Copy ``files`` from ``root`` into ``dest``, a folder that is made, so that a run has them as they are now."""
+    dest.mkdir(parents=True)
+    for file in files:
+        target = dest / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / file.path, target)

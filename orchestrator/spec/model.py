@@ -22,6 +22,7 @@ from orchestrator.spec.parts import (
     Needs,
     OnOom,
     Part,
+    ProbeRuns,
     Smoke,
     When,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Needs",
     "NeuralModel",
     "OnOom",
+    "ProbeRuns",
     "ResolvedVariant",
     "Smoke",
     "Variant",
@@ -102,6 +104,7 @@ class JobSpec(Part):
     limits: Limits = Field(default_factory=Limits, description="What one job may use up.")
     on_oom: OnOom = Field(default_factory=OnOom, description="What may be tried after running out of memory.")
     smoke: Smoke | None = Field(None, description="Tiny settings that run the same code in seconds.")
+    probe: ProbeRuns | None = Field(None, description="Two tiny runs that tell the memory of the full batch.")
     spec_path: Path | None = Field(None, description="The file it was read from.")
 
     @model_validator(mode="after")
@@ -124,10 +127,10 @@ class JobSpec(Part):
                 return variant
         raise KeyError(f"no variant {name!r}; there are {', '.join(each.name for each in self.variants)}")
 
-    def resolved(self, variant_name: str, *, smoke: bool = False) -> ResolvedVariant:
-        """The spec with that variant applied, and on top of it the smoke settings if asked for."""
+    def resolved(self, variant_name: str, tiny: Smoke | None = None) -> ResolvedVariant:
+        """The spec with that variant applied, and on top of it the settings of a tiny run, if any."""
         variant = self.variant(variant_name)
-        tiny = self.smoke if smoke and self.smoke else Smoke()
+        tiny = tiny or Smoke()
         params = {**self.params, **variant.params, **tiny.params}
         env = {**self.env, **variant.env, **tiny.env}
         need = self.needs.overlaid(variant.needs).as_need()

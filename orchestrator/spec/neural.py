@@ -209,6 +209,9 @@ class NeuralModel(Part):
     dataset_examples: Annotated[int, *_from_zero(1_000_000_000)] = Field(
         0, description="Tokenised examples held in RAM, each of seq_len tokens."
     )
+    preflight: Switch = Field(
+        False, description="Trace it on the machine before `run`, which is not started where its GPU cannot be enough."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from backends.base import GpuNeed, Need, Offer
 from backends.units import format_size
@@ -26,12 +26,14 @@ from orchestrator.spec.fields import (
     SizeBound,
     SizeOrAuto,
     Source,
+    VariableName,
 )
-from orchestrator.spec.values import Comparison, WrongValueError, as_list, as_mapping
+from orchestrator.spec.values import Comparison, WrongValueError, as_list, as_mapping, whole
 
 DEFAULT_RUNTIME = 86400.0
 DEFAULT_IDLE = 900.0
 DEFAULT_ATTEMPTS = 4
+DEFAULT_PROBE = 600.0
 DEFAULT_LOG_SIZE = 50_000_000
 
 
@@ -184,6 +186,32 @@ class OnOom(Part):
     unexplained_sigkill: SigkillPolicy = Field(
         "treat_as_oom", description="What a SIGKILL (exit -9) without evidence of its cause counts as."
     )
+
+
+BatchSize = Annotated[int, whole(1, 1_000_000), WithJsonSchema({"type": "integer", "minimum": 1})]
+
+
+class ProbeRuns(Part):
+    """Two tiny runs of the same command, from which `gpujob probe` extrapolates the memory of the full batch."""
+
+    batch_param: VariableName = Field(description="The parameter with the size of a batch.")
+    batches: Annotated[tuple[BatchSize, BatchSize], BeforeValidator(as_list)] = Field(
+        (1, 2), description="The two sizes that are tried, the smaller one first."
+    )
+    params: Params = Field(default_factory=dict, description="Parameters that differ, such as {steps: 2}.")
+    env: Env = Field(default_factory=dict, description="Environment variables added or changed.")
+    timeout: Seconds = Field(DEFAULT_PROBE, description="Longest of one run, its setup included; 10m if not given.")
+    memory: Size | None = Field(None, description="Most RAM that a run may take; what this machine can give if not.")
+
+    @model_validator(mode="after")
+    def _grows(self) -> ProbeRuns:
+        if self.batches[0] >= self.batches[1]:
+            raise WrongValueError("batches must be two sizes, the smaller one first, such as [1, 2]")
+        return self
+
+    def at(self, batch: int) -> Smoke:
+        """The settings of the run with that batch."""
+        return Smoke(params={**self.params, self.batch_param: batch}, env=self.env)
 
 
 class Smoke(Part):

@@ -250,7 +250,7 @@ def test_without_a_key_nothing_is_rented_and_the_command_is_told(cloud, opened, 
 def test_what_a_pod_waits_for_is_said(cloud, opened):
     backend = opened(cloud)
     cloud.faults.stuck()
-    with pytest.raises(NotYetReady, match="STARTING"):
+    with pytest.raises(NotYetReady, match=r"STARTING|PROVISIONING"):
         backend.connect(rented(backend, "a-a1"))
     cloud.faults.never_ready()
     lease = rented(backend, "b-a1")

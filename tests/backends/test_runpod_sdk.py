@@ -61,7 +61,7 @@ def test_the_pod_is_as_from_the_other_road(cloud, opened):
 @package
 def test_a_pod_of_that_road_is_reached_and_ends_itself(machines, opened):
     backend = opened(machines, client="sdk")
-    lease = rented(backend, max_seconds=18.0)
+    lease = rented(backend, max_seconds=25.0)
     machine = sooner_or_later(lambda: backend.connect(lease))
     assert machine.status("nothing").phase == "absent"
     until(lambda: not machines.pods(), "the pod is terminated")

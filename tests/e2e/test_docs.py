@@ -114,7 +114,7 @@ def test_every_field_of_a_spec_is_documented(user: Gpujob) -> None:
 PAGES = sorted(
     path
     for path in REPOSITORY.rglob("*.md")
-    if not {".venv", "node_modules", ".pytest_cache"} & set(path.relative_to(REPOSITORY).parts)
+    if not {".venv", ".venv-exact", "node_modules", ".pytest_cache"} & set(path.relative_to(REPOSITORY).parts)
 )
 
 

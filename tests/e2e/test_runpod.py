@@ -105,7 +105,7 @@ def test_a_rental_whose_reply_is_lost_is_one_rental(user, cloud):
 
 
 def test_a_pod_that_never_comes_up_is_given_back_and_another_place_is_tried(user, cloud):
-    user.run("config", "set", "attempt.start_deadline", "10s")
+    user.run("config", "set", "attempt.start_deadline", "25s")
     cloud.faults.never_ready()
     detail = user.submit(user.job("mkdir -p out; echo > out/a", NEEDS, RUNTIME), *RENT)
     assert detail["state"] == "succeeded"
@@ -116,8 +116,8 @@ def test_a_pod_that_never_comes_up_is_given_back_and_another_place_is_tried(user
 
 def test_a_spot_pod_that_is_taken_back_is_told_as_such(user, cloud):
     user.run("config", "set", "runpod.spot", "yes")
-    cloud.faults.preemption(after=4.0)
-    detail = user.submit(user.job("mkdir -p out; sleep 8; echo > out/a", NEEDS, RUNTIME), *RENT)
+    cloud.faults.preemption(after=8.0)
+    detail = user.submit(user.job("mkdir -p out; sleep 20; echo > out/a", NEEDS, RUNTIME), *RENT)
     assert detail["state"] == "succeeded"
     assert attempts(detail)[0][0].startswith("spot ")
     assert attempts(detail)[0][1] == "preempted"

@@ -20,7 +20,7 @@ def test_success(job: Job) -> None:
     assert (job.log("stdout"), job.log("stderr")) == ("hello\n", "oops\n")
     assert Path((job.work / "where").read_text().strip()) == job.work.resolve()
     assert record["key"] == job.key
-    assert record["log_bytes"] == {"setup": 0, "stdout": 6, "stderr": 5}
+    assert record["log_bytes"] == {"setup": 0, "preflight": 0, "stdout": 6, "stderr": 5}
     assert record["started_at"] <= record["command_started_at"] <= record["ended_at"]
     assert record["disk_free_bytes"] > 0
     assert job.troubles() == ""

@@ -264,6 +264,12 @@ DISK = [
 ]  # fmt: skip
 
 OURS = [
+    Row("a preflight that refuses", Outcome.OOM_GPU, "at least 20.1 GB are needed",
+        {"exit_code": 69, "failed_phase": "preflight", "preflight_vram_bytes": 20 * GB, "vram_total_bytes": 16 * GB},
+        "phi, traced: 21.2 GB allocated at its peak (backward), at least 20.1 GB are needed; this GPU has 16 GB"),
+    Row("a run that itself ends with a preflight's code", Outcome.FAILED, "code 69", {"exit_code": 69}),
+    Row("a preflight that was cancelled", Outcome.CANCELLED, "cancelled",
+        {"failed_phase": "preflight", "stopped_by": "request", "stop_reason": "cancelled"}, did={"cancelled": True}),
     did("exit 0", Outcome.SUCCEEDED, "code 0", {"exit_code": 0, "run_seconds": 42.5}),
     Row("exit 0 with an OOM that was caught", Outcome.SUCCEEDED, "code 0", {"exit_code": 0, **T4}, TORCH_OOM),
     did("exit 0 though a worker was killed", Outcome.SUCCEEDED, "code 0", {"exit_code": 0, "oom_kills_in_cap": 1}),
@@ -516,3 +522,10 @@ def test_a_hostile_log_is_read_in_linear_time(unit: str) -> None:
     text = unit * (10 * 2**20 // len(unit))
     facts = ExitFacts.from_record({"exit_code": 1}, phase=RunPhase.ENDED, stdout_tail=text, stderr_tail=text)
     assert classify(facts).outcome in (Outcome.FAILED, Outcome.OOM_HOST)
+
+
+def test_a_preflight_rules_out_every_gpu_below_what_it_traced():
+    record = {"exit_code": 69, "failed_phase": "preflight", "vram_total_bytes": 16 * GB}
+    known = classify(ExitFacts.from_record({**record, "preflight_vram_bytes": 20 * GB}, phase=RunPhase.ENDED))
+    assert (known.vram_above_bytes, known.observed_vram_bytes, known.ram_above_bytes) == (20 * GB, 20 * GB, None)
+    assert classify(ExitFacts.from_record(record, phase=RunPhase.ENDED)).vram_above_bytes == 16 * GB

@@ -109,6 +109,13 @@ def test_a_local_job_gets_the_environment_of_its_terminal_without_surprises_or_c
     }
 
 
+def test_a_preflight_is_told_only_where_the_spec_asks_for_one(spec):
+    assert build(spec, lease(), attempt())["preflight"] is None
+    told = build_jobfile(spec, spec.resolved("default"), attempt(), lease(), {}, None, preflight=True)["preflight"]
+    assert told["seconds"] == 180
+    assert told["command"].endswith("-m tracing preflight trace.json")
+
+
 ENDS = datetime(2026, 11, 21, 12, tzinfo=UTC)
 RENTED = {"jobs": "/jobs", "stop": ["halt"], "stop_pid1": "GPUJOB_KEY=train-abcde-a1", "place": "X"}
 

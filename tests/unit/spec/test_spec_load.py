@@ -51,7 +51,7 @@ def test_the_example_of_the_documentation_means_what_it_says(load, tmp_path):
     compact = spec.resolved("compact")
     assert compact.run == "python evaluate.py --features compact --out results/"
     assert (compact.quality, compact.ram_cap_bytes) == (0.98, 400_000_000)
-    assert spec.resolved("exact", smoke=True).run == compact.run
+    assert spec.resolved("exact", spec.smoke).run == compact.run
 
 
 def test_what_is_not_written_has_its_default(load):
