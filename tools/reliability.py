@@ -26,6 +26,9 @@ BEGIN, END = "<!-- measured by tools/reliability.py: begin -->", "<!-- end -->"
 TESTS = ("tests/e2e/test_runpod_*.py", "tests/crash/test_runpod_*.py")
 
 
+NAMES = {"cuda": "CUDA", "gpu": "GPU", "gpus": "GPUs", "ssh": "SSH", "vram": "VRAM"}
+
+
 @dataclass(frozen=True)
 class Row:
     """One scenario: its figures as its test recorded them, and the seconds that it took."""
@@ -74,7 +77,8 @@ def run_tests(report: Path, stride: int, workers: int) -> int:
 
 def read(report: Path) -> Iterable[Row]:
     """A row for each test. A skipped one was not measured: that ends it all."""
-    for case in Xml.parse(report).iter("testcase"):  # noqa: S314  written by the pytest that we have just run
+    cases = Xml.parse(report).iter("testcase")  # noqa: S314  written by the pytest that we have just run
+    for case in sorted(cases, key=lambda case: (str(case.get("classname")), str(case.get("name")))):
         if (skipped := case.find("skipped")) is not None:
             sys.exit(f"{case.get('name')} was skipped ({skipped.get('message')}): there is no table without it")
         found = {each.get("name"): str(each.get("value")) for each in case.iter("property")}
@@ -90,7 +94,7 @@ def read(report: Path) -> Iterable[Row]:
 def scenario(test: str, crash_points: str | None) -> str:
     """A test's name as a sentence."""
     name, _, parameter = test.removeprefix("test_").partition("[")
-    words = name.replace("_", " ")
+    words = " ".join(NAMES.get(word, word) for word in name.split("_"))
     words = words[0].upper() + words[1:] + (f": {parameter.rstrip(']').replace('_', ' ')}" if parameter else "")
     return words + (f", its worker killed at {crash_points} points in turn" if crash_points else "")
 
@@ -106,7 +110,7 @@ def write(rows: list[Row], stride: int) -> None:
 def table(rows: list[Row], stride: int) -> str:
     """Markdown."""
     where = f"{platform.system()}, Python {platform.python_version()}, {os.cpu_count()} CPUs"
-    points = "every failpoint" if stride == 1 else f"every {stride}. failpoint"
+    points = "every failpoint" if stride == 1 else f"one failpoint in {stride}"
     lines = [
         f"Measured on {datetime.now(UTC):%-d %B %Y} on {where}; the sweep died at {points}.",
         "",

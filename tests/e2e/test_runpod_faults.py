@@ -176,13 +176,13 @@ def test_a_full_disk_ends_the_job_with_a_clear_word(renter: Renter, cloud: RunPo
     assert renter.fetched(detail, 1, "out/part") == "some\n"
 
 
-@pytest.mark.parametrize("seconds", [-60.0, 60.0])
+@pytest.mark.parametrize("seconds", [-60.0, 60.0], ids=["RunPod a minute behind", "RunPod a minute ahead"])
 def test_clocks_that_differ_a_little_do_no_harm(renter: Renter, cloud: RunPodEmulator, seconds: float) -> None:
     cloud.clock.skew = seconds
     assert outcomes(renter.rent(renter.job(QUICK, *ON_L4))) == ["succeeded"]
 
 
-@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("hours", [-1, 1], ids=["RunPod an hour behind", "RunPod an hour ahead"])
 def test_clocks_that_differ_much_are_said_before_anything_is_rented(
     renter: Renter, cloud: RunPodEmulator, hours: int
 ) -> None:
