@@ -6,7 +6,7 @@ WORKERS ?= 2
 
 EXACT := .venv-exact
 
-.PHONY: demo test test-exact exact reliability venv check fmt clean
+.PHONY: demo test test-exact test-jobs exact reliability venv check fmt clean
 
 demo: venv
 	$(BIN)/gpujob submit jobs/quickstart/quickstart.yaml --budget 3
@@ -17,6 +17,10 @@ test: venv
 # What needs torch: its own environment, so that everything else stays small and is tested without it.
 test-exact: exact
 	$(EXACT)/bin/pytest -n $(WORKERS) tests/exact
+
+# The jobs in jobs/ that need torch, on its CPU build: the same environment. What their libraries warn of is only shown.
+test-jobs: exact
+	OMP_NUM_THREADS=1 $(EXACT)/bin/pytest -n $(WORKERS) --dist worksteal -W default tests/jobs_torch
 
 exact: $(EXACT)/.installed
 
@@ -44,5 +48,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt deploy/make_venv.sh
 	@touch $@
 
 $(EXACT)/.installed: pyproject.toml constraints.txt constraints-exact.txt deploy/make_venv.sh
-	@PYTHON=$(PYTHON) deploy/make_venv.sh $(EXACT) exact,dev constraints-exact.txt
+	@PYTHON=$(PYTHON) deploy/make_venv.sh $(EXACT) exact,jobs,dev constraints-exact.txt
 	@touch $@
