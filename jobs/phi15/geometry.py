@@ -1,7 +1,7 @@
 """Four losses that shape where a classifier puts its examples, and how sure it is of them.
 
 Points are the examples' representations, of unit length: [batch, width]. A class has a centre among them. Labels are
-class numbers: [batch]; logits are [batch, classes]. Every loss is a mean over the batch, in fp32.
+class numbers: [batch]; logits are [batch, classes]. Every loss is a mean over the batch.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ NOISE = 0.05
 def brier_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Squared distance of the probabilities from the truth, 0 to 2 (Brier 1950)."""
     truth = functional.one_hot(labels, logits.shape[1])
-    return ((logits.float().softmax(1) - truth) ** 2).sum(1).mean()
+    return ((logits.softmax(1) - truth) ** 2).sum(1).mean()
 
 
 def stability_loss(logits: Tensor, nudged: Tensor) -> Tensor:
     """Squared distance between the probabilities of an example and of the same one nudged a little, 0 to 2."""
-    return ((logits.float().softmax(1) - nudged.float().softmax(1)) ** 2).sum(1).mean()
+    return ((logits.softmax(1) - nudged.softmax(1)) ** 2).sum(1).mean()
 
 
 def center_loss(points: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
@@ -68,11 +68,11 @@ class GeometricLoss(nn.Module):
         """The loss of a batch of representations of any length, and its parts."""
         points = functional.normalize(pooled, dim=1)
         self.follow(points.detach(), labels)
-        logits = head(pooled)
+        logits = head(pooled).float()
         nudge = functional.normalize(torch.randn_like(pooled), dim=1) * pooled.detach().norm(dim=1, keepdim=True)
         parts = {
-            "cross_entropy": functional.cross_entropy(logits.float(), labels),
-            "stability": stability_loss(logits, head(pooled + NOISE * nudge)),
+            "cross_entropy": functional.cross_entropy(logits, labels),
+            "stability": stability_loss(logits, head(pooled + NOISE * nudge).float()),
             "center": center_loss(points, labels, self.centers),
             "separation": separation_loss(points, labels, self.centers),
             "brier": brier_loss(logits, labels),
