@@ -1,6 +1,6 @@
 """Check orchestrator/catalog/models.csv: build each row with transformers on the meta device and count its parameters.
 
-    /tmp/tv/bin/python tools/check_models.py [NAME ...]
+    .venv-exact/bin/python tools/check_models.py [NAME ...]
 
 Needs torch and transformers, as tools/trace_families.py. Prints every row whose count differs from the one in the
 table, and those that transformers has no code for. A right count means that shape, vocabulary and tying are right

@@ -1,7 +1,7 @@
 """Regenerate orchestrator/catalog/diffusion.csv: parts of diffusion models, and bytes that each image adds in 16 bit.
 
-    /tmp/tv/bin/pip install diffusers
-    /tmp/tv/bin/python tools/trace_diffusion.py orchestrator/catalog/diffusion.csv
+    .venv-exact/bin/pip install diffusers
+    .venv-exact/bin/python tools/trace_diffusion.py orchestrator/catalog/diffusion.csv
 
 Denoisers and decoders are diffusers' own code in the shape of the model's config; parameters of text encoders are those
 that their models have. Nothing is loaded.
@@ -27,7 +27,8 @@ from diffusers import (
 )
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from tracing import Tracker
+
+from backends.runner.tracing.tracker import Tracker
 
 CLIP_L, CLIP_BIG_G, OPEN_CLIP_H, T5_XXL, QWEN3_4B = 123_060_480, 694_659_840, 340_387_840, 4_762_310_656, 4_022_468_096
 """Parameters of text encoders."""

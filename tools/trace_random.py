@@ -1,6 +1,6 @@
 """Regenerate tests/data/traced_at_random.csv: peaks of catalogued models in settings that nobody chose.
 
-/tmp/tv/bin/python tools/trace_random.py tests/data/traced_at_random.csv [SEED]
+.venv-exact/bin/python tools/trace_random.py tests/data/traced_at_random.csv [SEED]
 
 At most two models of each family, drawn with their precision, adapters, checkpointing, batch and length. Nothing is
 fitted to them. Adapters under autocast are left out: the traced model keeps its frozen weights in fp32; nobody does.

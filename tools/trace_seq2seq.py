@@ -1,6 +1,6 @@
 """Regenerate orchestrator/catalog/encoder_decoders.csv: what blocks of encoder-decoders hold and use, by side.
 
-    /tmp/tv/bin/python tools/trace_seq2seq.py orchestrator/catalog/encoder_decoders.csv
+    .venv-exact/bin/python tools/trace_seq2seq.py orchestrator/catalog/encoder_decoders.csv
 
 As tools/trace_families.py, whose columns and fit it uses. A family has two rows for each quantity: those of its encoder
 under its name and `encoder`, and those of its decoder, in which `tkv` counts tokens of the source, of which each block
@@ -23,9 +23,11 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from trace_families import FEATURES as SIZES
 from trace_families import IN_BLOCK, MOVING, OUTSIDE, fit, write
-from tracing import LoraLinear, Mode, Tracker
 from transformers import CONFIG_MAPPING
 from transformers.initialization import no_init_weights
+
+from backends.runner.tracing.model import LoraLinear, Mode
+from backends.runner.tracing.tracker import Tracker
 
 
 @dataclass(frozen=True, slots=True)
