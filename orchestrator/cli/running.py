@@ -19,14 +19,17 @@ from orchestrator.cli.screen import bold, complain, counted, dim, say, say_json
 from orchestrator.cli.submitting import NO_PLAN, Wish, agreed, prepare, say_no_plan, say_submitted
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
+from orchestrator.credentials import Credentials
 from orchestrator.home import Home
 from orchestrator.lifecycle.bills import ask_for_bills
 from orchestrator.lifecycle.journal import Journal
 from orchestrator.lifecycle.reaper import Discrepancy, discrepancies, mend
+from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.tools import Tools
 from orchestrator.lifecycle.vault import Vault
 from orchestrator.lifecycle.waking import ensure_worker
 from orchestrator.lifecycle.worker import Worker, open_tools
+from orchestrator.planning.plan import Plan
 from orchestrator.records.errors import StaleRecord
 from orchestrator.records.jobs import attempts_of, get_job, open_attempt_of, request_cancel, requeue
 from orchestrator.records.reading import Reader
@@ -46,6 +49,7 @@ def submit_and_follow(home: Home, wish: Wish, *, detach: bool, yes: bool, as_jso
     if not prepared.plan.ladder:
         say_json({"plan": prepared.plan.to_json()}) if as_json else say_no_plan(prepared.plan)
         return NO_PLAN
+    _warn_of_fleeting_keys(home, prepared.plan)
     if not agreed(prepared.plan, yes=yes):
         complain("nothing was submitted")
         return 130
@@ -58,6 +62,18 @@ def submit_and_follow(home: Home, wish: Wish, *, detach: bool, yes: bool, as_jso
         return _wait_for_json(home, job)
     say(f"\n{bold(job)} submitted")
     return watch(home, store, job)
+
+
+def _warn_of_fleeting_keys(home: Home, plan: Plan) -> None:
+    """A worker outlives its terminal, and the next may be started by another: neither has this one's environment."""
+    backends = Backends(home, Config(home.config))
+    for name in sorted({rung.backend for rung in plan.ladder}):
+        keyed = backends.get(name).keyed
+        if keyed and Credentials(home).only_here(keyed.credential.name):
+            complain(
+                f"{keyed.credential.name} is set in this terminal only: a worker that was started without it cannot "
+                f"rent, nor give back. `gpujob backends setup {name}` keeps it for all"
+            )
 
 
 def watch(home: Home, store: Store, job: str) -> int:
