@@ -14,7 +14,28 @@ from transformers import AutoModel, BertConfig, PhiConfig, PreTrainedTokenizerFa
 
 FOLDER = Path("rehearsal")
 TOPICS = ("ship harbour sail anchor", "bread oven flour crust", "court judge verdict appeal", "goal match league coach")
-FILLER = "the a of and then again often never here there one two many few some other such very quite rather".split()
+FILLER = [
+    "the",
+    "a",
+    "of",
+    "and",
+    "then",
+    "again",
+    "often",
+    "never",
+    "here",
+    "there",
+    "one",
+    "two",
+    "many",
+    "few",
+    "some",
+    "other",
+    "such",
+    "very",
+    "quite",
+    "rather",
+]
 
 
 def rehearse(model: str) -> tuple[str, str]:

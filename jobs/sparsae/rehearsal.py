@@ -9,9 +9,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 FOLDER = Path("rehearsal")
-SUBJECTS = "the fox|the old judge|a pilot|our neighbour|the river".split("|")
-VERBS = "crosses|remembers|repairs|follows|describes".split("|")
-OBJECTS = "a narrow bridge|the second letter|that engine|the harbour|an answer".split("|")
+SUBJECTS = ["the fox", "the old judge", "a pilot", "our neighbour", "the river"]
+VERBS = ["crosses", "remembers", "repairs", "follows", "describes"]
+OBJECTS = ["a narrow bridge", "the second letter", "that engine", "the harbour", "an answer"]
 
 
 def rehearse(lines: int = 1000) -> tuple[str, str]:

@@ -177,7 +177,7 @@ def anonymous_bytes() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="NOT TESTED: RAM is measured by Linux's /proc")
 def test_ram_does_not_grow_with_the_number_of_examples(text):
-    """4,000 examples of 512 tokens are 16 MB when held; streamed they are nearly nothing. The control: held ones show."""
+    """4,000 examples of 512 tokens are 16 MB when held, and next to nothing when streamed. Held ones would show."""
     lines, tokenizer = text(60_000)
     examples = iter(stream.Examples(lines, tokenizer, 512, most=4_000, seed=0))
     for _ in range(100):  # the buffer of the shuffle is full by then

@@ -1,4 +1,4 @@
-"""The jobs in jobs/ that came from the source documents, as the planner sees them: their own specs, their own numbers."""
+"""The jobs in jobs/ that came from source documents, as the planner sees them: their own specs and numbers."""
 
 from __future__ import annotations
 
