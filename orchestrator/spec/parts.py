@@ -34,6 +34,7 @@ DEFAULT_RUNTIME = 86400.0
 DEFAULT_IDLE = 900.0
 DEFAULT_ATTEMPTS = 4
 DEFAULT_TINY = 600.0
+DEFAULT_SMOKE_MEMORY = 4_000_000_000
 DEFAULT_LOG_SIZE = 50_000_000
 
 
@@ -220,4 +221,4 @@ class Smoke(Part):
     params: Params = Field(default_factory=dict, description="Parameters that differ.")
     env: Env = Field(default_factory=dict, description="Environment variables added or changed.")
     timeout: Seconds = Field(DEFAULT_TINY, description="Longest of the run, its setup included; 10m if not given.")
-    memory: Size | None = Field(None, description="Most RAM that the run may take; what this machine can give if not.")
+    memory: Size = Field(DEFAULT_SMOKE_MEMORY, description="Most RAM that the run may take; 4 GB if not given.")

@@ -1,7 +1,7 @@
 """A stand-in for the program ``ollama``: `serve` speaks its HTTP API over real sockets, with the faults that it has.
 
-A folder, named by ``OLLAMA_STANDIN``, holds ``faults.json`` and what the stand-in leaves: ``starts.jsonl``, the settings
-of every start, ``calls.jsonl``, every call, and counters that outlive a crash. Faults:
+A folder, named by ``OLLAMA_STANDIN``, holds ``faults.json`` and what the stand-in leaves: ``starts.jsonl``, the
+settings of every start, ``calls.jsonl``, every call, and counters that outlive a crash. Faults:
 
 ``load_seconds``    a cold load takes so long
 ``busy``            so many generations find the queue full (503)

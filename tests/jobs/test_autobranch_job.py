@@ -233,7 +233,7 @@ def test_a_model_that_fits_in_part_counts_as_out_of_memory(bench: Callable[..., 
     """So that gpujob climbs on: to a smaller model, or a bigger GPU."""
     said = bench(vram_share=0.6).run(code=1, variant="t4", processor="gpu").stderr
     assert "only 3.0 of 5.0 GB fit into VRAM" in said
-    verdict = classify(ExitFacts.from_record({"exit_code": 1}, phase=RunPhase.EXITED, stderr_tail=said))
+    verdict = classify(ExitFacts.from_record({"exit_code": 1}, phase=RunPhase.ENDED, stderr_tail=said))
     assert verdict.outcome is Outcome.OOM_GPU
 
 
