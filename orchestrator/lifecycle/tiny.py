@@ -18,11 +18,12 @@ from orchestrator.clock import Clock, stamp
 from orchestrator.home import Home
 from orchestrator.lifecycle.following import copy_logs
 from orchestrator.lifecycle.jobfile import build_jobfile, input_list, kept_environment
+from orchestrator.lifecycle.locks import try_lock
 from orchestrator.lifecycle.logs import LOGS, log_tail
 from orchestrator.lifecycle.outcome import ExitFacts, Verdict, classify
 from orchestrator.lifecycle.patience import PatientBackend
 from orchestrator.lifecycle.uploading import setup_of
-from orchestrator.lifecycle.vault import Vault
+from orchestrator.lifecycle.vault import found_now
 from orchestrator.records.tables import Attempt
 from orchestrator.spec.files import SelectedFile, snapshot
 from orchestrator.spec.model import JobSpec, ResolvedVariant, Smoke
@@ -69,20 +70,24 @@ class TinyRun:
 
     def on(self, offer: Offer, purpose: str) -> TinyEnd:
         """Run it on ``offer``, under a key that begins with ``purpose``. Raises BackendError, MissingSecret."""
+        found_now(self.spec.secrets, os.environ)
         key = f"{purpose}-{self.spec.name}-{secrets.token_hex(3)}"
-        vault = Vault(self.home)
-        vault.keep(key, self.spec.secrets, os.environ)
-        cap = min(each for each in (self._resolved.ram_cap_bytes, self.memory, offer.ram_bytes) if each)
-        try:
-            lease = self.backend.create(LeaseRequest(key, offer, cap))
+        lock = self.home.tiny_lock(key)
+        with try_lock(lock):  # while it is held the reaper leaves the lease alone; when its holder is killed it is free
             try:
-                return self._run(self.backend.connect(lease), lease, offer, cap)
+                return self._leased(offer, key)
             finally:
-                self.backend.delete(lease)
-                if metered := self.backend.metered:
-                    metered.settled(lease)
+                lock.unlink()
+
+    def _leased(self, offer: Offer, key: str) -> TinyEnd:
+        cap = min(each for each in (self._resolved.ram_cap_bytes, self.memory, offer.ram_bytes) if each)
+        lease = self.backend.create(LeaseRequest(key, offer, cap))
+        try:
+            return self._run(self.backend.connect(lease), lease, offer, cap)
         finally:
-            vault.forget(key)
+            self.backend.delete(lease)
+            if metered := self.backend.metered:
+                metered.settled(lease)
 
     @property
     def _resolved(self) -> ResolvedVariant:
@@ -93,7 +98,7 @@ class TinyRun:
             outgoing, logs = Path(folder) / "outgoing", Path(folder) / "logs"
             self._write(outgoing, lease, offer, cap)
             machine.push(outgoing, lease.key, _unwatched)
-            machine.start(lease.key, Vault(self.home).values(lease.key, self.spec.secrets))
+            machine.start(lease.key, found_now(self.spec.secrets, os.environ))
             while not (status := machine.status(lease.key)).over:
                 copy_logs(machine, lease.key, logs)
                 self.watch(logs)
