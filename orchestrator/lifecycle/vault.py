@@ -21,7 +21,7 @@ class MissingSecret(Exception):
 
 
 def found_now(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """The value of each, of this terminal or the keyring; nothing is stored. Raises MissingSecret for one of neither."""
+    """The value of each, of this terminal or the keyring; nothing is stored. Raises MissingSecret if one lacks."""
     values: dict[str, str] = {}
     for name in names:
         value = environment.get(name) or from_keyring(name)

