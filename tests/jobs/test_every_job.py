@@ -1,4 +1,4 @@
-"""What holds of every job in jobs/: it can be submitted as it is, tried tiny, read about, and installed alike tomorrow."""
+"""What holds of every job in jobs/: it can be submitted as it is, tried tiny, read about, and installed again."""
 
 from __future__ import annotations
 
