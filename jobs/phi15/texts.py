@@ -1,4 +1,4 @@
-"""Labelled texts: a data set of the hub, or a folder with train.csv and validation.csv; both have `text` and `label`."""
+"""Labelled texts: a data set of the hub, or a folder with train.csv and validation.csv, of columns text and label."""
 
 from __future__ import annotations
 

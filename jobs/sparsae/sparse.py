@@ -51,7 +51,7 @@ class SparseAutoencoder(nn.Module):
             self.decoder.weight.copy_(functional.normalize(self.encoder.weight, dim=1).T)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """What is read back, shaped as ``vectors``, and the latents: never negative, ``active`` of them at most above 0."""
+        """What is read back, shaped as ``vectors``, and the latents: at most ``active`` above 0, none below."""
         before = functional.relu(self.encoder(vectors - self.decoder.bias))
         largest = before.topk(self.active, dim=-1)
         latents = torch.zeros_like(before).scatter(-1, largest.indices, largest.values)
