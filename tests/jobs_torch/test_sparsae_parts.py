@@ -148,7 +148,7 @@ def test_reading_stops_when_there_are_enough(text, monkeypatch):
     assert asked == 1  # of 32 runs of 64 lines
 
 
-@pytest.mark.parametrize("workers", [0, 2, 3])
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_workers_share_the_text_and_the_examples(text, workers):
     lines, tokenizer = text(600)
     loaded = DataLoader(stream.Examples(lines, tokenizer, 16, most=101), 8, num_workers=workers)
@@ -178,7 +178,7 @@ def anonymous_bytes() -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="NOT TESTED: RAM is measured by Linux's /proc")
 def test_ram_does_not_grow_with_the_number_of_examples(text):
     """4,000 examples of 512 tokens are 16 MB when held, and next to nothing when streamed. Held ones would show."""
-    lines, tokenizer = text(60_000)
+    lines, tokenizer = text(64_000)
     examples = iter(stream.Examples(lines, tokenizer, 512, most=4_000, seed=0))
     for _ in range(100):  # the buffer of the shuffle is full by then
         next(examples)
