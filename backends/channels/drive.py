@@ -306,6 +306,10 @@ class Drive:
             self.delete(loser.id)
         return len(losers)
 
+    def now(self) -> datetime:
+        """The time by Drive's clock, which all who use the mailbox share."""
+        return self._session.now()
+
     def close(self) -> None:
         """End this thread's connection."""
         self._session.close()

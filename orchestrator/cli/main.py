@@ -13,6 +13,7 @@ import typer
 from orchestrator import __version__
 from orchestrator.cli.backend_commands import backends_app
 from orchestrator.cli.catalog_commands import catalog_app, offers
+from orchestrator.cli.colab_commands import colab_app
 from orchestrator.cli.failing import guarded
 from orchestrator.cli.history_commands import history_app
 from orchestrator.cli.options import (
@@ -47,6 +48,7 @@ config_app = typer.Typer(help="Settings of this computer.", no_args_is_help=True
 app.add_typer(config_app, name="config")
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(backends_app, name="backends")
+app.add_typer(colab_app, name="colab")
 app.add_typer(history_app, name="history")
 
 
