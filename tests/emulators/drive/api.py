@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from tests.emulators.clock import rfc3339
@@ -94,11 +95,11 @@ class Api:
             return file
         if file.content is None:
             raise ApiError(403, "fileNotDownloadable", "Only files with binary content can be downloaded.")
-        content = file.content
-        if content and self.files.faults.take("corrupt download"):
-            content = spoiled(content)
-        cut = bool(content) and self.files.faults.take("cut download") is not None
-        return _media(content, file.facts["mimeType"], request.headers.get("range", ""), cut)
+        answer = _media(file.content, file.facts["mimeType"], request.headers.get("range", ""))
+        if answer.body and self.files.faults.take("corrupt download"):
+            answer = replace(answer, body=spoiled(answer.body))
+        cut = bool(answer.body) and self.files.faults.take("cut download") is not None
+        return replace(answer, cut=cut)
 
     def _generate(self, grant: Grant, method: Method, request: Request, names: dict[str, str]) -> dict[str, Any]:
         ids = self.files.issue(int(request.query.get("count", "10")))
@@ -186,15 +187,15 @@ class Api:
         return {"kind": "drive#about", "user": user, "storageQuota": quota | {"usageInDriveTrash": "0"}}
 
 
-def _media(content: bytes, mime: str, wanted: str, cut: bool) -> Answer:
+def _media(content: bytes, mime: str, wanted: str) -> Answer:
     """Content, or the range of it that ``wanted`` names. Raises ApiError 416."""
     headers = {"Content-Type": mime}
     match = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted)
     if not match:
-        return Answer(200, content, headers, cut)
+        return Answer(200, content, headers)
     start, end = int(match[1]), min(int(match[2] or len(content)), len(content) - 1)
     if start >= len(content) or end < start:
         raise ApiError(416, "requestedRangeNotSatisfiable", "Request range not satisfiable", location="Range",
                        kind="header", headers={"Content-Range": f"bytes */{len(content)}"})  # fmt: skip
     range_header = {"Content-Range": f"bytes {start}-{end}/{len(content)}"}
-    return Answer(206, content[start : end + 1], headers | range_header, cut)
+    return Answer(206, content[start : end + 1], headers | range_header)

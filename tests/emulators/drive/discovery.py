@@ -18,7 +18,8 @@ from tests.emulators.drive.errors import ApiError, invalid
 def shipped() -> dict[str, Any]:
     """drive.v3.json as the installed package has it."""
     spec = find_spec("googleapiclient")
-    assert spec and spec.submodule_search_locations, "the emulator needs google-api-python-client"
+    assert spec, "the emulator needs google-api-python-client"
+    assert spec.submodule_search_locations
     path = Path(spec.submodule_search_locations[0]) / "discovery_cache" / "documents" / "drive.v3.json"
     document: dict[str, Any] = json.loads(path.read_text())
     return document

@@ -35,7 +35,7 @@ class Faults(FaultRules):
         )  # fmt: skip
 
     def lost_reply(self, times: int = 1, method: str | None = "POST", path: str | None = UPLOADS) -> None:
-        """The request is carried out, then the connection ends: by default the file exists, and its maker does not know.
+        """The request is carried out, then the connection ends: by default a file exists, and its maker does not know.
 
         httplib2 sends a request again by itself when that happens to it the first time.
         """

@@ -82,6 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         slow, lost = faults.take("slow", **facts), faults.take("lost", **facts)
         try:
             if request.path == batch.PATH:
+                self.server.api.oauth.grant(request.headers.get("authorization", ""))
                 return batch.answer_batch(request, self._part)
             return self._one(request)
         except ApiError as error:
