@@ -49,6 +49,7 @@ from backends.channels.drive_replies import (
 )
 from backends.channels.drive_session import API, MOST_BATCHED, REPLY_SECONDS, Session, understood
 from backends.channels.drive_upload import CHUNK, Content, Uploads
+from backends.channels.trees import explained
 
 SETTLED = timedelta(minutes=10)
 """After so long every list shows a file, as far as lags have been seen; only then a losing twin is deleted unseen."""
@@ -142,16 +143,24 @@ class Drive:
         place = (folder, name)
         with self._lock:
             last = self._written.get(place)
-        if last is not None and (last.sha256, last.size) == (content.sha256, content.size()):
+        if last is not None and last.sha256 == content.sha256 and self._still_there(last):
             return last
         found = last or self._find_file(folder, name)
         stored = self._rewrite(found.id, name, content, progress) if found else None
         if stored is None:
             stored = self._create(folder, name, content, progress)
+        if stored.trashed:
+            self._forget_folder(folder)
+            raise Absent(f"Writing {name}: its folder on Google Drive was put into the bin")
         with self._lock:
             self._written[place] = stored
         content.check(stored)
         return stored
+
+    def _still_there(self, last: Entry) -> bool:
+        """Whether that is still so: a look costs a tenth of writing it again."""
+        now = self.entries([last.id])[last.id]
+        return now is not None and now.sha256 == last.sha256 and not now.trashed
 
     def _find_file(self, folder: str, name: str) -> Entry | None:
         found = self._ask(f"Looking for {name}", asked.named(folder, name))
@@ -209,23 +218,28 @@ class Drive:
     def fetch(self, file_id: str, dest: Path, progress: Progress = _unwatched) -> Entry:
         """All of a file into ``dest``, verified; called again it goes on where it stopped. Raises as ``content``."""
         wanted = self.entry(file_id)
-        part = dest.with_name(f".{dest.name}.{(wanted.sha256 or '')[:16]}.part")
+        part = dest.with_name(f".{dest.name}.{(wanted.sha256 or wanted.declared or '')[:16]}.part")
+        with explained(f"write {dest}"):
+            self._append(wanted, part, progress)
+            with part.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            try:
+                _check(wanted, found)
+            except Transient:
+                part.unlink()
+                raise
+            part.replace(dest)
+        return wanted
+
+    def _append(self, wanted: Entry, part: Path, progress: Progress) -> None:
         with part.open("ab") as file:
             while file.tell() < wanted.size:
-                block = self.read(file_id, file.tell(), min(self._chunk, wanted.size - file.tell()))
+                block = self.read(wanted.id, file.tell(), min(self._chunk, wanted.size - file.tell()))
                 if not block:
                     break
                 file.write(block)
                 file.flush()
                 progress(file.tell(), wanted.size)
-        try:
-            with part.open("rb") as file:
-                _check(wanted, hashlib.file_digest(file, "sha256").hexdigest())
-        except Transient:
-            part.unlink()
-            raise
-        part.replace(dest)
-        return wanted
 
     def entry(self, file_id: str) -> Entry:
         """A file as it is now, whatever lists show. Raises Absent."""
@@ -286,7 +300,8 @@ class Drive:
         """Delete what has lost against a twin in ``folder`` for some time; how many files that were."""
         every = self._ask("Listing a folder", asked.children(folder))
         kept = {each.id for each in without_twins(every)}
-        losers = [each for each in every if each.id not in kept and self._session.now() - each.modified > SETTLED]
+        lost = [each for each in every if not each.folder and each.id not in kept]
+        losers = [each for each in lost if self._session.now() - each.modified > SETTLED]
         for loser in losers:
             self.delete(loser.id)
         return len(losers)
@@ -335,7 +350,7 @@ def _check(wanted: Entry, sha256: str) -> None:
     """Raise Transient unless that is what the writer stored and what Drive says it has."""
     if wanted.damaged:
         raise Transient(f"{wanted.name} was damaged on its way to Google Drive; its writer will send it again")
-    if sha256 != wanted.sha256:
+    if sha256 != (wanted.sha256 or wanted.declared):
         raise Transient(
             f"{wanted.name}: what Google Drive gave is not what it says it has: damaged, or an older version"
         )

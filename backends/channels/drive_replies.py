@@ -66,6 +66,7 @@ class Entry:
     version: int
     created: datetime
     modified: datetime
+    trashed: bool = False
 
     @property
     def damaged(self) -> bool:
@@ -110,6 +111,7 @@ def entry(document: Mapping[str, Any]) -> Entry:
             version=int(document["version"]),
             created=datetime.fromisoformat(document["createdTime"]).astimezone(UTC),
             modified=datetime.fromisoformat(document["modifiedTime"]).astimezone(UTC),
+            trashed=document.get("trashed", False),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Malformed(f"a file resource without {error}") from error
@@ -147,11 +149,12 @@ def newest_file(twins: Iterable[Entry]) -> list[Entry]:
 
 
 def without_twins(entries: Iterable[Entry]) -> list[Entry]:
-    """One entry for each name, in the order of names."""
-    by_name: dict[str, list[Entry]] = {}
+    """One file for each name and one folder for each key, in the order of names."""
+    twins: dict[tuple[bool, str], list[Entry]] = {}
     for each in entries:
-        by_name.setdefault(each.name, []).append(each)
-    return [newest_file(twins)[0] for _, twins in sorted(by_name.items())]
+        twins.setdefault((each.folder, (each.folder and each.key) or each.name), []).append(each)
+    winners = [(first_folder if folder else newest_file)(alike)[0] for (folder, _), alike in twins.items()]
+    return sorted(winners, key=lambda each: (each.name, each.id))
 
 
 def problem(doing: str, status: int, headers: Mapping[str, str], body: bytes) -> BackendError:
@@ -165,6 +168,8 @@ def problem(doing: str, status: int, headers: Mapping[str, str], body: bytes) ->
         return Rejected(text, advice=advice)
     if status in PASSING or reasons & (MINUTE_LIMITS | DAY_LIMITS):
         return Transient(text, retry_after=_retry_after(headers) or _usual_wait(status, reasons))
+    if "appNotAuthorizedToFile" in reasons:
+        return Absent(text)
     if status in REFUSALS:
         return REFUSALS[status](text)
     return Rejected(text, advice=advice)

@@ -68,12 +68,12 @@ def new_folder(file_id: str, key: str, name: str, parent: str | None) -> dict[st
 
 def new_file(file_id: str, folder: str, name: str, sha256: str) -> dict[str, Any]:
     """Metadata of a file to be made."""
-    return {"id": file_id, "name": name, "mimeType": BYTES, "parents": [folder]} | rewritten(sha256)
+    return {"id": file_id, "name": name, "mimeType": BYTES, "parents": [folder]} | {"appProperties": {DECLARED: sha256}}
 
 
 def rewritten(sha256: str) -> dict[str, Any]:
-    """Metadata that goes with new content."""
-    return {"appProperties": {DECLARED: sha256}}
+    """Metadata that goes with new content; it also takes the file out of the bin."""
+    return {"appProperties": {DECLARED: sha256}, "trashed": False}
 
 
 def byte_range(offset: int, limit: int) -> str:

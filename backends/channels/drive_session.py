@@ -22,7 +22,7 @@ import httplib2
 from google.auth.exceptions import RefreshError, TransportError
 from googleapiclient.discovery import build_from_document
 from googleapiclient.discovery_cache import get_static_doc
-from googleapiclient.errors import HttpError
+from googleapiclient.errors import BatchError, HttpError
 from googleapiclient.http import HttpRequest
 
 from backends.addresses import checked_address
@@ -96,7 +96,10 @@ class Session:
             http, credentials = self._http(), self._open()[1]
             if not credentials.valid:  # else the batch gets a token over a connection of its own, without a time-out
                 credentials.refresh(google_auth_httplib2.Request(http.http))
-            batch.execute(http=http)
+            try:
+                batch.execute(http=http)
+            except (BatchError, KeyError) as error:
+                raise Transient(f"{doing}: Google Drive's reply makes no sense: {error}") from error
 
         batch = self.service.new_batch_http_request(callback=keep)
         for name, request in requests.items():

@@ -187,6 +187,12 @@ def test_a_download_that_is_cut_goes_on(emulator: DriveEmulator, drive: Drive, f
     assert (tmp_path / "a").read_bytes() == BIG
 
 
+def test_a_place_that_cannot_be_written_to(drive: Drive, folder: str, tmp_path: Path) -> None:
+    made = drive.put_bytes(folder, "a", b"x")
+    with pytest.raises(BackendError, match="cannot write"):
+        drive.fetch(made.id, tmp_path / "no such folder" / "a")
+
+
 def test_stale_content_is_not_taken_for_the_new_one(
     emulator: DriveEmulator, drive: Drive, folder: str, tmp_path: Path
 ) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 import urllib.request
 import webbrowser
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +16,9 @@ pytest.importorskip("google_auth_oauthlib", reason="NOT TESTED: google-auth-oaut
 
 from backends.base import AuthError, Rejected
 from backends.channels.drive import Drive
-from backends.channels.drive_login import SCOPE, Token, sign_in
+from backends.channels.drive_login import CREDENTIAL, SCOPE, Token, sign_in
+from orchestrator.credentials import Credentials
+from orchestrator.home import Home
 from tests.emulators.drive import DriveEmulator
 
 
@@ -29,8 +33,6 @@ class Clicker(webbrowser.BaseBrowser):
     """Opens a page as a person would: follows it to where it leads, after the sign-in has begun to listen."""
 
     def open(self, url: str, new: int = 0, autoraise: bool = True) -> bool:
-        import threading
-
         def visit() -> None:
             with urllib.request.urlopen(url, timeout=60) as page:
                 page.read()
@@ -55,6 +57,14 @@ def test_sign_in_and_work(emulator: DriveEmulator) -> None:
     assert Token.read(kept) == token
     drive = Drive(lambda: kept, api=emulator.url)
     assert drive.account().email == emulator.settings.user
+
+
+@pytest.mark.usefixtures("browser")
+def test_the_token_is_kept_as_every_key_is(emulator: DriveEmulator, tmp_path: Path) -> None:
+    keys = Credentials(Home(tmp_path), {})
+    kept = Path(keys.keep(CREDENTIAL.name, sign_in(emulator.client_config).text(), in_file=True))
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert Drive(lambda: keys.find(CREDENTIAL.name), api=emulator.url).account().used == 0
 
 
 @pytest.mark.usefixtures("browser")

@@ -54,7 +54,23 @@ def test_what_is_unchanged_is_not_sent_again(emulator: DriveEmulator, drive: Dri
     first = drive.put_bytes(folder, "a", b"same")
     before = len(emulator.requests)
     assert drive.put_bytes(folder, "a", b"same") == first
-    assert len(emulator.requests) == before
+    assert all(call.path == "/batch/drive/v3" or call.batched for call in emulator.requests[before:])
+    drive.delete(first.id)
+    assert drive.put_bytes(folder, "a", b"same").id != first.id
+
+
+def test_what_a_person_put_into_the_bin_comes_back(emulator: DriveEmulator, drive: Drive) -> None:
+    folder = drive.ensure_folder("job-1")
+    made = drive.put_bytes(folder, "a", b"same")
+    emulator.store.all[made.id].trashed = True
+    assert drive.list_files(folder) == []
+    assert drive.put_bytes(folder, "a", b"same").id == made.id
+    assert [each.id for each in drive.list_files(folder)] == [made.id]
+    emulator.store.all[folder].trashed = True
+    for content in (b"same", b"other"):
+        with pytest.raises(Absent, match="bin"):
+            drive.put_bytes(folder, "a", content)
+    assert drive.put_bytes(drive.ensure_folder("job-1"), "a", b"same").id != made.id
 
 
 def test_long_content_goes_in_chunks_and_comes_in_pieces(emulator: DriveEmulator, drive: Drive, tmp_path: Path) -> None:
@@ -111,6 +127,8 @@ def test_lists_since_a_moment_and_many_at_once(emulator: DriveEmulator, drive: D
     before = len(emulator.requests)
     assert drive.entries([old.id, "gone", new.id]) == {old.id: old, "gone": None, new.id: new}
     assert sum(not call.batched for call in emulator.requests[before:]) == 1
+    assert set(drive.entries(f"gone{number}" for number in range(101)).values()) == {None}
+    assert sum(not call.batched for call in emulator.requests[before:]) == 3
 
 
 def test_changes_come_once_and_removals_too(drive: Drive) -> None:
@@ -195,6 +213,18 @@ def test_twin_folders_are_merged_and_nothing_in_them_is_lost(emulator: DriveEmul
     emulator.advance(SETTLED.total_seconds())
     assert mailbox(emulator).ensure_folder("job-1") == winner
     assert not emulator.twins()
+
+
+def test_folders_in_folders_are_left_to_their_keys(emulator: DriveEmulator, drive: Drive) -> None:
+    top = drive.ensure_folder("top")
+    emulator.faults.list_lag(60, times=1)
+    winner = drive.ensure_folder("job-1", "same name", top)
+    emulator.advance(1)
+    mailbox(emulator).ensure_folder("job-1", "same name", top)
+    other = drive.ensure_folder("job-2", "same name", top)
+    emulator.advance(60 + SETTLED.total_seconds())
+    assert {each.id for each in drive.list_files(top)} == {winner, other}
+    assert drive.tidy(top) == 0, "a folder is never deleted for its name"
 
 
 def test_threads_share_one_client(emulator: DriveEmulator, drive: Drive) -> None:

@@ -85,6 +85,13 @@ def test_twins_have_one_winner_in_whatever_order_they_come() -> None:
         assert first_folder(order)[0].id == "1"
 
 
+def test_folders_have_the_oldest_of_each_key() -> None:
+    folder = FILE | {"mimeType": "application/vnd.google-apps.folder", "appProperties": {"gpujob-key": "k"}}
+    later = (NOON + timedelta(seconds=1)).isoformat()
+    every = [entry(folder | {"id": "2", "createdTime": later}), entry(folder), entry(FILE | {"id": "3"})]
+    assert [each.id for each in without_twins(every)] == ["1", "3"]
+
+
 def refusal(*reasons: str) -> bytes:
     errors = [{"domain": "usageLimits", "reason": reason} for reason in reasons]
     return json.dumps({"error": {"code": 403, "message": "because", "errors": errors}}).encode()
@@ -99,6 +106,7 @@ def refusal(*reasons: str) -> bytes:
         (403, refusal("rateLimitExceeded", "storageQuotaExceeded"), Rejected, None),
         (403, refusal("insufficientPermissions"), AuthError, None),
         (403, refusal("somethingNew"), Rejected, None),
+        (403, refusal("appNotAuthorizedToFile"), Absent, None),
         (403, b"<html>", Rejected, None),
         (401, b"", AuthError, None),
         (404, refusal("notFound"), Absent, None),
