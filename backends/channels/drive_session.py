@@ -35,6 +35,15 @@ API = "https://www.googleapis.com"
 REPLY_SECONDS = 60.0
 MOST_BATCHED = 100
 PARTIAL = 206
+FINAL_REFUSALS = (
+    "invalid_grant",
+    "invalid_client",
+    "unauthorized_client",
+    "deleted_client",
+    "access_denied",
+    "invalid_scope",
+)
+"""Words of Google's authorization server for access that will not come back by itself (RFC 6749, 5.2, and its own)."""
 
 T = TypeVar("T")
 _UNREACHED = (ConnectionRefusedError, httplib2.ServerNotFoundError)
@@ -128,10 +137,16 @@ class Session:
                 self._opened = (build_from_document(_document(self._api), http=httplib2.Http()), credentials)
             return self._opened
 
-    def _sign_out(self) -> None:
-        """What was given is no longer accepted: the secret is read anew next time."""
+    def _no_access(self, error: RefreshError) -> BackendError:
+        """What it means that no access token was to be had; after a final refusal the secret is read anew next time."""
+        if not str(error.args[0]).startswith(FINAL_REFUSALS):
+            return Transient(f"Google's sign-in has trouble: {error.args[0]}")
         with self._lock:
             self._opened = None
+        return AuthError(
+            f"Google no longer accepts gpujob's access to Drive: {error.args[0]}",
+            advice=f"{LOGIN_ADVICE} It was revoked, or it ran out. {PUBLISH_ADVICE}",
+        )
 
     def _sent(self, doing: str, send: Callable[[], T], *, creates: bool = False) -> T:
         try:
@@ -139,8 +154,7 @@ class Session:
         except HttpError as error:
             raise _refusal(doing, error) from None
         except RefreshError as error:
-            self._sign_out()
-            raise _no_access(error) from error
+            raise self._no_access(error) from error
         except TransportError as error:
             raise Transient(f"{doing}: Google's sign-in cannot be reached: {error}") from error
         except _UNREACHED as error:
@@ -186,15 +200,6 @@ def _document(api: str) -> dict[str, Any]:
 
 def _refusal(doing: str, error: HttpError) -> BackendError:
     return problem(doing, error.resp.status, error.resp, error.content)
-
-
-def _no_access(error: RefreshError) -> BackendError:
-    if error.retryable:
-        return Transient(f"Google's sign-in has trouble: {error.args[0]}")
-    return AuthError(
-        f"Google no longer accepts gpujob's access to Drive: {error.args[0]}",
-        advice=f"{LOGIN_ADVICE} It was revoked, or it ran out. {PUBLISH_ADVICE}",
-    )
 
 
 def _hang_up(connections: dict[str, Any]) -> None:

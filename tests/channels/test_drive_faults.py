@@ -16,7 +16,7 @@ from backends.base import AuthError, BackendError, Rejected, Transient
 from backends.channels.drive import Drive
 from backends.channels.drive_replies import Absent
 from tests.emulators.drive import SERVICE_ACCOUNT, DriveEmulator
-from tests.emulators.drive.faults import FILES, UPLOADS
+from tests.emulators.drive.faults import FILES, TOKEN, UPLOADS
 
 BIG = bytes(range(256)) * 4 * 1100
 """1100 KiB: five chunks."""
@@ -322,6 +322,16 @@ def test_a_revoked_token_says_what_to_do_and_a_new_one_is_taken_up(emulator: Dri
     assert "7 days" in caught.value.advice
     secrets.append(json.dumps(emulator.sign_in()))
     assert drive.list_files(folder) == []
+
+
+def test_trouble_at_the_sign_in_is_no_refusal(emulator: DriveEmulator, drive: Drive, folder: str) -> None:
+    for status in (403, 429):
+        emulator.expire_access_tokens()
+        emulator.faults.rate_limited(times=9, status=status, path=TOKEN)
+        with pytest.raises(Transient, match="sign-in has trouble"):
+            drive.list_files(folder)
+        emulator.faults.clear()
+    drive.list_files(folder)
 
 
 def test_access_tokens_that_end_are_renewed_even_in_a_batch(emulator: DriveEmulator, drive: Drive, folder: str) -> None:
