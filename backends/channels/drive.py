@@ -131,7 +131,7 @@ class Drive:
         """Make the file ``name`` in ``folder`` hold ``content``. Only one process may write a file of that name.
 
         Raises Transient for what may pass (call again: what is under way goes on), Rejected where the storage is full,
-        Absent where the folder is gone, AuthError where access has ended.
+        Absent where the folder is gone (ensure it again), AuthError where access has ended.
         """
         return self._put(folder, name, Content(content, self._chunk), progress)
 

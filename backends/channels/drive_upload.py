@@ -79,11 +79,14 @@ class Content(MediaUpload):  # type: ignore[misc]
 
 
 class Uploads:
-    """Uploads under way. One that broke goes on where it stopped when it is asked for again in this process."""
+    """Uploads under way. One that broke goes on where it stopped when it is asked for again in this process.
+
+    Only the last content of a file goes on: an older session, found complete later, would pass for the newer content.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._open: dict[tuple[str, str], HttpRequest] = {}
+        self._open: dict[str, tuple[str, HttpRequest]] = {}
 
     def send(
         self,
@@ -98,33 +101,35 @@ class Uploads:
 
         ``file_id`` says which file it becomes. Raises as ``Session.run``; Transient keeps the upload open.
         """
+        begun = self._open.pop(file_id, None)
         if content.resumable():
-            document = self._in_chunks(doing, (file_id, content.sha256), content, make, progress)
+            request = begun[1] if begun is not None and begun[0] == content.sha256 else make()
+            document = self._in_chunks(doing, file_id, content, request, make, progress)
         else:
             document = self._session.run(doing, make(), creates=creates)
             progress(content.size(), content.size())
         return understood(doing, lambda: entry(document))
 
     def _in_chunks(
-        self, doing: str, key: tuple[str, str], content: Content, make: Callable[[], HttpRequest], progress: Progress
+        self,
+        doing: str,
+        file_id: str,
+        content: Content,
+        request: HttpRequest,
+        make: Callable[[], HttpRequest],
+        progress: Progress,
     ) -> dict[str, object]:
         for _ in range(FRESH_STARTS):
-            request = self._open.setdefault(key, make())
             request.resumable = content  # the same bytes, perhaps under another path than last time
             try:
-                reply = self._chunks(doing, request, content, progress)
+                return self._chunks(doing, request, content, progress)
             except Transient:
+                self._open[file_id] = (content.sha256, request)
                 raise
             except Absent:
-                self._open.pop(key, None)
                 if request.resumable_uri is None:
                     raise
-            except BaseException:
-                self._open.pop(key, None)
-                raise
-            else:
-                self._open.pop(key, None)
-                return reply
+                request = make()
         raise Transient(f"{doing}: Google Drive forgets the upload's session again and again")
 
     def _chunks(self, doing: str, request: HttpRequest, content: Content, progress: Progress) -> dict[str, object]:

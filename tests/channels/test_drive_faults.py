@@ -135,6 +135,22 @@ def test_the_reply_to_the_last_chunk_is_lost(emulator: DriveEmulator, drive: Dri
     assert contents(emulator, "big") == [BIG]
 
 
+def test_an_old_upload_does_not_pass_for_a_newer_one(emulator: DriveEmulator, drive: Drive, folder: str) -> None:
+    drive.put_bytes(folder, "big", b"first")
+
+    def watch(done: int, total: int) -> None:
+        if done == 4 * CHUNK:
+            emulator.faults.lost_reply(times=99, method="PUT")
+
+    with pytest.raises(Transient):
+        drive.put_bytes(folder, "big", BIG, watch)
+    emulator.faults.clear()
+    assert contents(emulator, "big") == [BIG], "carried out, and nobody knows"
+    drive.put_bytes(folder, "big", b"second")
+    drive.put_bytes(folder, "big", BIG)
+    assert contents(emulator, "big") == [BIG]
+
+
 def test_an_access_token_that_ends_in_an_upload(emulator: DriveEmulator, drive: Drive, folder: str) -> None:
     drive.put_bytes(folder, "big", BIG, lambda done, total: emulator.expire_access_tokens())
     assert contents(emulator, "big") == [BIG]

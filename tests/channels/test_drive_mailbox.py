@@ -227,6 +227,33 @@ def test_folders_in_folders_are_left_to_their_keys(emulator: DriveEmulator, driv
     assert drive.tidy(top) == 0, "a folder is never deleted for its name"
 
 
+def test_many_make_one_folder_at_the_same_moment(emulator: DriveEmulator) -> None:
+    starting = threading.Barrier(6)
+    failed: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            own = mailbox(emulator)
+            own.account()
+            starting.wait(60)
+            own.put_bytes(own.ensure_folder("job-1"), f"f{number}", b"x")
+            own.close()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    mailbox(emulator).ensure_folder("job-1")
+    emulator.advance(SETTLED.total_seconds() + 1)
+    last = mailbox(emulator)
+    assert [each.name for each in last.list_files(last.ensure_folder("job-1"))] == [f"f{n}" for n in range(6)]
+    assert not emulator.twins()
+
+
 def test_threads_share_one_client(emulator: DriveEmulator, drive: Drive) -> None:
     folder = drive.ensure_folder("job-1")
     failed: list[BaseException] = []
