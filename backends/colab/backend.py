@@ -32,7 +32,7 @@ from backends.base import (
     SetupState,
 )
 from backends.colab import offers as table
-from backends.colab.agent.session import LEASE_SECONDS
+from backends.colab.agent.session import LEASE_SECONDS, MAILBOX
 from backends.colab.choosing import chosen, needs_of
 from backends.colab.records import WEEK, Claim, Records
 from backends.colab.sessions import SessionFacts
@@ -232,10 +232,12 @@ class ColabBackend:
         self.records.forget(lease.key)
 
     def try_key(self, key: str) -> list[str]:
-        """Whose Drive it is and how much room it has. Raises AuthError where the token is refused."""
+        """Whose Drive it is and how much room it has; the mailbox is made. Raises AuthError where that is refused."""
         from backends.channels.drive_login import Token
 
-        account = self._new_drive(lambda: key).account()
+        drive = self._new_drive(lambda: key)
+        account = drive.account()
+        drive.ensure_folder(MAILBOX, "gpujob")
         room = "no limit" if account.limit is None else f"{(account.limit - account.used) / 1e9:.1f} GB free"
         life = Token.read(key).lifetime(datetime.now(UTC))
         return [f"the Drive of {account.email} can be used; {room}", *([life] if life else [])]

@@ -24,7 +24,7 @@ from tests.emulators.runpod.container import open_group
 RUNTIME = Path(__file__).parent / "colab_runtime"
 NOTEBOOK = REPOSITORY / "deploy/colab/gpujob.ipynb"
 PACE = "0.1"
-ON_CPU = ("needs: {gpu: none}", "limits: {runtime: 2m}", "duration: {on: cpu, minutes: 0.1}")
+ON_CPU = ("needs: {gpu: none, ram: 200 MB}", "limits: {runtime: 2m}", "duration: {on: cpu, minutes: 0.1}")
 ROOM = 1_200_000_000
 """Bytes of RAM of a runtime: enough for a kernel, an agent and a small job."""
 
@@ -149,6 +149,7 @@ def colabber_in(folder: Path, drive: DriveEmulator) -> Iterator[Colabber]:
         someone = Colabber(user.home, user.cwd, env, drive=drive, secret=secret)
         someone.set(colab_poll="0.3s", attempt_keep_every="1s", colab_api=drive.url)
         someone.run("colab", "terms", "--accept")
+        someone.run("colab", "status")  # which makes the mailbox
         try:
             yield someone
         finally:

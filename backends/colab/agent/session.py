@@ -28,6 +28,8 @@ LEASE_SECONDS = 120.0
 BEAT_SECONDS = 15.0
 IDLE_SECONDS = 1800.0
 """An agent without work for so long ends, and with it the runtime: a paid one costs units, a free one quota."""
+MAILBOX_SECONDS = 60.0
+"""A mailbox that was made just now may not show yet."""
 TURN_SECONDS, IDLE_TURN_SECONDS = 2.0, 4.0
 
 
@@ -86,12 +88,13 @@ class Session:
     # --- beating ---
 
     def _find_mailbox(self) -> None:
-        found = self._drive.folder(MAILBOX)
-        if found is None:
-            raise Refused(
-                "There is no mailbox on this Drive that this token can see. Is it the token of the same gpujob "
-                "(`gpujob colab token`) and Google account? A token of another OAuth client sees nothing of it."
-            )
+        end = now() + MAILBOX_SECONDS * self._pace
+        while (found := self._drive.folder(MAILBOX)) is None:
+            if now() > end or self._over.wait(IDLE_TURN_SECONDS * self._pace):
+                raise Refused(
+                    "There is no mailbox on this Drive that this token can see. Is it the token of the same gpujob "
+                    "(`gpujob colab token`) and Google account? A token of another OAuth client sees nothing of it."
+                )
         self._mailbox = found
 
     def _beat_sleep(self, seconds: float) -> None:

@@ -17,5 +17,5 @@ class Shown(NotebookClient):
 try:
     Shown(nbformat.read(sys.argv[1], as_version=4), timeout=None, kernel_name="python3").execute()
 except CellExecutionError as error:
-    print(error)
+    print(f"{error.ename}: {error.evalue}")
     sys.exit(1)
