@@ -207,7 +207,17 @@ class ColabBackend:
         with self._lock:
             talk = self._talks.setdefault(key, Talk())
         incoming = self._root / "incoming"
-        return ColabMachine(self.post, self.records, talk, key, incoming, self._refresh_token, self._settings.poll)
+        poll = self._settings.poll
+        return ColabMachine(
+            self.post, self.records, talk, key, incoming, lambda: self._check(key), self._refresh_token, poll
+        )
+
+    def _check(self, key: str) -> None:
+        """Raise Gone where the session does not serve the claim any more."""
+        claim = self.records.get(key)
+        session = self._session_of(claim) if claim else None
+        if claim is None or session is None or session.nonce != claim.nonce:
+            raise Gone(self._what_became(claim, session) if claim else "the claim is over", Fate.GONE)
 
     # --- what is known afterwards ---
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from backends.base import Lost, Progress, Rejected, RunPhase, RunStatus, Transient
+from backends.base import Gone, Lost, Progress, Rejected, RunPhase, RunStatus, Transient
 from backends.channels.drive_replies import Entry
 from backends.channels.listing import checked
 from backends.channels.records import checked_record
@@ -45,17 +45,19 @@ class Talk:
 
 
 class ColabMachine:
-    """The session that serves ``key``. ``secret`` gives the refresh token that both ends share."""
+    """The session that serves ``key``. ``check`` raises Gone once it is over, whatever its files still say; ``secret``
+    gives the refresh token that both ends share.
+    """
 
     def __init__(
         self, post: Post, records: Records, talk: Talk, key: str, incoming: Path,
-        secret: Callable[[], str], poll: float, caps: Caps | None = None,
+        check: Callable[[], None], secret: Callable[[], str], poll: float, caps: Caps | None = None,
     ) -> None:  # fmt: skip
         claim = records.get(key)
         assert claim is not None
         self._post, self._records, self._talk, self._key = post, records, talk, key
         self._folder, self._nonce, self._incoming = claim.folder, claim.nonce, incoming
-        self._secret, self._poll, self._caps = secret, poll, caps or Caps()
+        self._check, self._secret, self._poll, self._caps = check, secret, poll, caps or Caps()
 
     # --- the verbs ---
 
@@ -90,7 +92,8 @@ class ColabMachine:
         self._settled(reply, "start the run")
 
     def status(self, job_dir: str) -> RunStatus:
-        """See Machine: as the agent told it last."""
+        """See Machine: as the agent told it last. Raises Gone."""
+        self._check()
         found = self._state()["jobs"].get(job_dir)
         if found is None:
             return RunStatus(RunPhase.ABSENT)
@@ -151,11 +154,19 @@ class ColabMachine:
                 if not isinstance(reply, dict):
                     raise Transient("the session answered, and its answer is gone; asked again")
                 return reply
+            self._still_there()
             if time.monotonic() > end:
                 raise Transient(f"the session did not answer within {REPLY_SECONDS:.0f} s")
             if progress:
                 progress(0, 0)
             time.sleep(self._poll / 2)
+
+    def _still_there(self) -> None:
+        """Nobody waits for the reply of a session that is over. Raises Transient: reaching it anew says the rest."""
+        try:
+            self._check()
+        except Gone as gone:
+            raise Transient(str(gone)) from gone
 
     def _post_request(self, request: dict[str, Any]) -> int:
         """Number it, remember the number, and put it with all that are under way; its number."""

@@ -23,12 +23,12 @@ def token():
     try:
         found = userdata.get("GPUJOB_DRIVE_TOKEN")
     except userdata.NotebookAccessError:
-        raise SystemExit("Let this notebook use the secret GPUJOB_DRIVE_TOKEN (the key symbol at the left), then Run all.")
+        raise SystemExit("Let this notebook use the secret GPUJOB_DRIVE_TOKEN (the key symbol at the left); Run all.")
     except userdata.SecretNotFoundError:
         found = ""
     if not (found or "").strip():
-        raise SystemExit("Add the secret GPUJOB_DRIVE_TOKEN (the key symbol at the left) with what `gpujob colab token` "
-                         "shows at home, let this notebook use it, then Run all.")
+        raise SystemExit("Add the secret GPUJOB_DRIVE_TOKEN (the key symbol at the left) with what "
+                         "`gpujob colab token` shows at home, let this notebook use it, then Run all.")
     return " ".join(found.split())
 
 def main():
@@ -40,7 +40,8 @@ def main():
     for name, text in FILES.items():
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_text(text, encoding="utf-8")
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from backends.colab.agent import session; sys.exit(session.main())"
+    code = ("import sys; sys.path.insert(0, sys.argv[1]); "
+            "from backends.colab.agent.session import main; sys.exit(main())")
     agent = subprocess.Popen([sys.executable, "-I", "-X", "utf8", "-c", code, str(top)], stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1)
     agent.stdin.write(secret + "\\n")

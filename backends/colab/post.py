@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from backends.base import Transient
 from backends.colab.agent.session import MAILBOX
 from backends.colab.records import Claim
 from backends.colab.sessions import SessionFacts, session_facts
@@ -60,8 +62,9 @@ class Post:
         with self._lock:
             version, facts = self._read.get(entry.id, (None, None))
             if version is None or version != entry.sha256:
-                facts = session_facts(self.drive.content(entry), entry.modified)
-                self._read[entry.id] = (entry.sha256, facts)
+                with suppress(Transient):  # damaged, or older than it says: the next heartbeat mends it
+                    facts = session_facts(self.drive.content(entry), entry.modified)
+                    self._read[entry.id] = (entry.sha256, facts)
             return facts
 
     # --- claims ---

@@ -1,4 +1,4 @@
-"""What this computer remembers of its claims, so that a crash never asks Drive's lagging lists what it was about to do."""
+"""What this computer remembers of its claims: after a crash Drive's lagging lists are not asked what it was doing."""
 
 from __future__ import annotations
 

@@ -23,13 +23,19 @@ CREDENTIAL = Credential(
 
 TERMS_AS_OF = "2026-11-20"
 TERMS = (
-    "Google forbids on every Colab runtime: file hosting and web services that are not part of interactive work, "
-    "torrents, mining, attacks, password cracking, deep fakes, and getting around limits with several accounts.",
-    "Without a paid balance of compute units it also forbids remote control such as SSH shells and remote desktops, "
-    "going around the notebook mainly by way of a web interface, and workers of distributed computing. "
-    "A free runtime may be cut at any moment, without warning.",
-    "gpujob's notebook is started by you, in your browser, and takes your own jobs one after the other while you are "
-    "there. Whether Google sees it so is Google's to say: https://research.google.com/colaboratory/faq.html",
+    (
+        "Google forbids on every Colab runtime: file hosting and web services that are not part of interactive work, "
+        "torrents, mining, attacks, password cracking, deep fakes, and getting around limits with several accounts."
+    ),
+    (
+        "Without a paid balance of compute units it also forbids remote control such as SSH shells and remote "
+        "desktops, going around the notebook mainly by way of a web interface, and workers of distributed computing. "
+        "A free runtime may be cut at any moment, without warning."
+    ),
+    (
+        "gpujob's notebook is started by you, in your browser, and takes your own jobs one after the other while you "
+        "are there. Whether Google sees it so is Google's to say: https://research.google.com/colaboratory/faq.html"
+    ),
 )
 """What the free tier forbids; from Colab's FAQ, as of TERMS_AS_OF."""
 

@@ -67,7 +67,8 @@ def show_status(home: Home, *, as_json: bool) -> int:
         rows = [
             {
                 "id": each.id, "gpu": each.gpu or None, "vram_bytes": each.vram_bytes, "ram_bytes": each.ram_bytes,
-                "disk_bytes": each.disk_bytes, "job": each.lease, "silent_seconds": (now - each.seen_at).total_seconds(),
+                "disk_bytes": each.disk_bytes, "job": each.lease,
+                "silent_seconds": (now - each.seen_at).total_seconds(),
             }
             for each in sessions
         ]  # fmt: skip
@@ -83,7 +84,8 @@ def show_status(home: Home, *, as_json: bool) -> int:
         say("No Colab session is running: open the notebook (`gpujob colab notebook` writes it) and press Run all.")
     allowed = Config(home.config).get("colab.weekly_hours")
     say(
-        f"Used: {used.free_seconds / 3600:.1f} of about {allowed} free hours in 7 days, {used.units:.1f} units this month."
+        f"Used: {used.free_seconds / 3600:.1f} of about {allowed} free hours in 7 days, "
+        f"{used.units:.1f} units this month."
     )
     return 0
 

@@ -162,4 +162,3 @@ def _carries(process: Path, setting: bytes) -> bool:
         return setting in process.joinpath("environ").read_bytes().split(b"\0")
     except OSError:
         return False
-

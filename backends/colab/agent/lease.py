@@ -235,7 +235,8 @@ class LeaseWork:
 
     def _load(self, program: Path) -> None:
         spec = importlib.util.spec_from_file_location("gpujob_runner", program)
-        assert spec and spec.loader
+        assert spec
+        assert spec.loader
         self._runner = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(self._runner)
 

@@ -45,4 +45,4 @@ def _tag(refresh_token: str, body: bytes, about: str) -> bytes:
 
 def _xor(data: bytes, key: bytes, nonce: bytes) -> bytes:
     blocks = (hmac.digest(key, nonce + n.to_bytes(8, "big"), hashlib.sha256) for n in range(-(-len(data) // 32)))
-    return bytes(a ^ b for a, b in zip(data, b"".join(blocks)))
+    return bytes(a ^ b for a, b in zip(data, b"".join(blocks), strict=False))

@@ -65,7 +65,7 @@ def walk(top: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
         name, path = ahead.pop()
         try:
             info = path.lstat() if name else path.stat()
-            inside = sorted(os.listdir(path), reverse=True) if stat.S_ISDIR(info.st_mode) else []
+            inside = sorted((each.name for each in path.iterdir()), reverse=True) if stat.S_ISDIR(info.st_mode) else []
         except FileNotFoundError:  # gone since it was listed
             continue
         yield name, path, info
