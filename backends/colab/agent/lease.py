@@ -53,10 +53,12 @@ class LeaseWork:
 
     def turn(self) -> None:
         """Carry out what was asked since, and show how it stands. Raises DriveError; called again it goes on."""
-        for request in self._requests():
+        version, requests = self._requests()
+        for request in requests:
             self._state["replies"][str(request["n"])] = self._carried_out(request)
             self._state["done"] = request["n"]
             self._show()
+        self._requests_seen = version
         self._show()
 
     def end(self, reason: str) -> None:
@@ -81,13 +83,14 @@ class LeaseWork:
 
     # --- requests ---
 
-    def _requests(self) -> list[dict[str, Any]]:
+    def _requests(self) -> tuple[str | None, list[dict[str, Any]]]:
+        """The version of the requests, and those that are still to be carried out."""
         file = self._drive.files(self._folder, "requests.json").get("requests.json")
-        if file is None or file.get("md5Checksum") == self._requests_seen:
-            return []
+        version = file.get("md5Checksum") if file else None
+        if file is None or version == self._requests_seen:
+            return version, []
         asked = json.loads(self._drive.read(file))["requests"]
-        self._requests_seen = file.get("md5Checksum")
-        return [request for request in asked if request["n"] > self._state["done"]]
+        return version, [request for request in asked if request["n"] > self._state["done"]]
 
     def _carried_out(self, request: dict[str, Any]) -> dict[str, Any]:
         verbs: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
