@@ -18,7 +18,7 @@ from backends.runner import runner
 
 COMMAND = (sys.executable, "-m", "orchestrator.cli.main")
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE = 40.0
+PATIENCE = 120.0
 """Seconds until something that must happen counts as not happening."""
 
 
