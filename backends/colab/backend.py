@@ -7,8 +7,10 @@ one agent; it is written down on this computer before Drive hears of it, and nev
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -77,9 +79,9 @@ class ColabBackend:
         month = datetime.fromtimestamp(now, UTC).strftime("%Y-%m")
         for line in self.records.used():
             at = float(line["at"])
-            if str(line["offer"]).startswith("free") and now - at < WEEK:
+            if str(line["offer"]) in table.WITH_QUOTA and now - at < WEEK:
                 free += float(line["seconds"])
-            if datetime.fromtimestamp(at, UTC).strftime("%Y-%m") == month:
+            if not str(line["offer"]).startswith("free") and datetime.fromtimestamp(at, UTC).strftime("%Y-%m") == month:
                 units += float(line["units"])
         return table.Used(free, units)
 
@@ -106,14 +108,12 @@ class ColabBackend:
         return _lease(claim)
 
     def _new_claim(self, request: LeaseRequest) -> Claim:
-        """Whom the job goes to. Asking and noting is one step for the threads of this process."""
-        with self._lock:
-            since = self.records.waiting_since(request.key)
+        """Whom the job goes to."""
+        since = self.records.waiting_since(request.key)
         sessions = self.post.sessions()
-        with self._lock:
-            given = [claim.agent for claim in self.records.all() if not claim.ended]
+        with self.records.choosing():
             try:
-                session = chosen(request, self._settings.plan, sessions, given)
+                session = chosen(request, self._settings.plan, sessions, self.records.just_given())
             except NoCapacity as no:
                 raise self._patient(no, time.time() - since) from None
             return self.records.put(self._claim_on(session, request))
@@ -137,6 +137,7 @@ class ColabBackend:
             micros_per_hour=kind.micros_per_hour(self._settings.plan),
             root=session.root,
             gpu_count=session.gpu_count,
+            made=time.time(),
         )
 
     def find(self, key: str) -> Lease | None:
@@ -170,10 +171,14 @@ class ColabBackend:
         if session and session.nonce == claim.nonce:
             raise NotYetGone(f"session {claim.agent} has not let go of the job yet")
         ended = self.post.now().timestamp()
-        hours = max(0.0, ended - claim.began) / 3600
-        self.records.note_used(claim.offer, hours * 3600, hours * claim.units_per_hour, time.time())
+        if claim.began:
+            hours = max(0.0, ended - claim.began) / 3600
+            self.records.note_used(claim.offer, hours * 3600, hours * claim.units_per_hour, time.time())
         self.records.change(lease.key, ended=ended)
         self._talks.pop(lease.key, None)
+        shutil.rmtree(self._root / "incoming" / lease.key, ignore_errors=True)
+        with suppress(BackendError):  # what others have left is no concern of this lease
+            self.post.sweep()
 
     def connect(self, lease: Lease) -> Machine:
         """Reach the session that serves the claim. Raises NoCapacity where it refuses the job, with its numbers."""
@@ -206,7 +211,7 @@ class ColabBackend:
 
         with self._lock:
             talk = self._talks.setdefault(key, Talk())
-        incoming = self._root / "incoming"
+        incoming = self._root / "incoming" / key
         poll = self._settings.poll
         return ColabMachine(
             self.post, self.records, talk, key, incoming, lambda: self._check(key), self._refresh_token, poll

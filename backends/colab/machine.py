@@ -11,6 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
@@ -121,7 +122,7 @@ class ColabMachine:
             return False
         self._settled(reply, f"fetch {path}")
         items = self._listing(path, reply.get("tree"))
-        folder = self._incoming / hashlib.sha256(f"{self._key}/{path}".encode()).hexdigest()[:16]
+        folder = self._incoming / hashlib.sha256(path.encode()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         meter = Meter(sum(item.size for item in items), progress)
         with explained(f"fetch {path} to {dest}"):
@@ -206,9 +207,10 @@ class ColabMachine:
         with self._talk.lock:
             entry = self._files(fresh=fresh).get("state.json")
             if entry is not None and entry.sha256 != self._talk.state[0]:
-                told = self._post.json_of(entry)
-                if isinstance(told, dict) and told.get("nonce") == self._nonce and _is_state(told):
-                    self._talk.state = (entry.sha256, told)
+                with suppress(Transient):  # written anew since it was listed: the next look sees it
+                    told = self._post.json_of(entry)
+                    if isinstance(told, dict) and told.get("nonce") == self._nonce and _is_state(told):
+                        self._talk.state = (entry.sha256, told)
             return self._talk.state[1] or {"done": 0, "replies": {}, "jobs": {}, "logs": {}}
 
     def _read_log(self, job: str, name: str, offset: int, limit: int) -> bytes:
@@ -228,8 +230,9 @@ class ColabMachine:
             if sha256 is None or sha256 != entry.sha256:
                 if entry.size > PIECE:
                     raise Rejected(f"{entry.name} is larger than a piece of a log can be")
-                data = self._post.drive.content(entry)
-                self._talk.pieces = {entry.name: (entry.sha256, data)}
+                with suppress(Transient):  # the same
+                    data = self._post.drive.content(entry)
+                    self._talk.pieces = {entry.name: (entry.sha256, data)}
             return data
 
     # --- blobs ---

@@ -23,6 +23,9 @@ PRO_UNITS = 100
 FREE_SESSION_HOURS, PAID_SESSION_HOURS = 12, 24
 """No session lives longer."""
 
+WITH_QUOTA = ("free T4",)
+"""What the week's free hours are counted for; without a GPU there is no such quota."""
+
 PREFIXES = {"free": "free", "pro": "Pro", "payg": "pay as you go"}
 
 
@@ -111,8 +114,8 @@ def _offer(kind: Kind, plan: str, settings: Settings, used: Used, missing: str) 
 
 def _billing(kind: Kind, plan: str, settings: Settings, used: Used) -> Billing:
     if plan == "free":
-        left = max(0.0, settings.weekly_hours * HOUR - used.free_seconds)
-        seconds = int(min(left, FREE_SESSION_HOURS * HOUR))
+        left = settings.weekly_hours * HOUR - used.free_seconds if kind.gpu else FREE_SESSION_HOURS * HOUR
+        seconds = int(min(max(0.0, left), FREE_SESSION_HOURS * HOUR))
         return Billing(free_seconds=seconds, quota_ends=True, wait_seconds=settings.wait)
     if plan == "pro":
         left = max(0.0, PRO_UNITS - used.units) if settings.plan == "pro" else PRO_UNITS

@@ -6,7 +6,7 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,7 @@ class Post:
     def sweep(self) -> None:
         """Remove what agents have left that are long gone."""
         here = {each.id for each in self.sessions(fresh=True)}
-        now = datetime.now(UTC)
+        now = self.now()
         for each in self._entries():
             kind, _, name = each.name.partition("-")
             gone = kind in ("agent", "end") and name.removesuffix(".json") not in here

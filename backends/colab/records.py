@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 WEEK = 7 * 86400.0
+ON_ITS_WAY = 300.0
+"""Seconds after which a claim that no session has taken keeps that session from nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class Claim:
     taken: bool = False
     asked: int = 0
     """The number of the last request."""
+    made: float = 0.0
+    """When it was noted, by this computer's clock."""
 
 
 class Records:
@@ -70,6 +75,19 @@ class Records:
         """It is accounted for."""
         (self._folder / f"{key}.json").unlink(missing_ok=True)
         self._asked(key).unlink(missing_ok=True)
+
+    @contextmanager
+    def choosing(self) -> Iterator[None]:
+        """Held while a session is chosen and noted, over threads and processes: it goes to one job only."""
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self._root / "choosing.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def just_given(self) -> set[str]:
+        """The sessions that have a job on its way to them."""
+        now = time.time()
+        return {each.agent for each in self.all() if not each.ended and not each.taken and now - each.made < ON_ITS_WAY}
 
     def waiting_since(self, key: str) -> float:
         """When ``key`` first asked for a session (Unix seconds), noted by the first call."""

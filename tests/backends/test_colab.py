@@ -30,7 +30,7 @@ from backends.billing import price_of
 from backends.colab.agent import session as agent
 from backends.colab.agent.drive import Refused
 from backends.colab.agent.seal import NotOurs, seal, unseal
-from backends.colab.agent.trees import Blob, Item, as_rows, lacking, pack, unpack
+from backends.colab.agent.trees import Blob, Item, as_rows, digest_of, lacking, pack, unpack
 from backends.colab.backend import ColabBackend
 from backends.colab.choosing import chosen
 from backends.colab.offers import Used, kinds, offers
@@ -302,6 +302,47 @@ def test_a_session_that_goes_is_gone_and_one_that_does_not_fit_says_so(bench: Be
     assert bench.deleted(lease)
 
 
+def test_a_runtime_with_a_gpu_becomes_the_offer(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin/nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho Tesla T4, 15360\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    with bench.agent() as session:
+        offer = bench.request("job-a1", name="free T4").offer
+        assert (offer.source, offer.vram_bytes) == (f"session {session.id} says so of itself", 15360 << 20)
+        lease = bench.backend.create(bench.request("job-a1", name="free T4"))
+        assert lease.details["gpus"] == [0]
+        assert bench.backend.used() == NOTHING
+        eventually(lambda: bench.taken(lease), "the agent takes it")
+        eventually(lambda: bench.deleted(lease), "the end of the lease")
+        assert bench.backend.used().free_seconds > 0
+
+
+def test_a_large_file_goes_on_where_its_upload_broke(bench: Bench, drive: DriveEmulator, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(bytes(range(256)) * 80_000)
+    drive.faults.broken_chunks(2)
+    client = agent.Drive(json.loads(bench.secret), drive.url, sleep=lambda seconds: None)
+    folder = client.folder(agent.MAILBOX)
+    assert folder
+    assert client.write_file(folder, "large", large, digest_of(large))
+    assert not client.write_file(folder, "other", large, "0" * 64), "the file is another one by now"
+    client.fetch(client.files(folder, "large")["large"], tmp_path / "copy", digest_of(large))
+    assert (tmp_path / "copy").read_bytes() == large.read_bytes()
+    assert "other" not in client.files(folder)
+
+
+def test_what_long_gone_agents_left_is_removed(bench: Bench, drive: DriveEmulator) -> None:
+    with bench.agent():
+        pass
+    bench.backend.post.sweep()
+    assert [file.name for file in drive.files() if file.name.startswith("agent-")]
+    drive.advance(2 * 86400)
+    bench.backend.post.sweep()
+    assert [file.name for file in drive.files() if file.name.startswith("agent-")] == []
+
+
 def test_an_agent_that_drive_does_not_hear_ends_its_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own clock decides, and does so before home may count it as gone."""
     monkeypatch.setattr(agent, "LEASE_SECONDS", -1.0)
@@ -343,7 +384,8 @@ def test_an_agent_sends_its_token_to_google_or_this_machine_only(monkeypatch: py
 def test_a_torn_line_of_notes_is_passed_over(tmp_path: Path) -> None:
     backend = ColabBackend(tmp_path, Settings(credential=lambda: None))
     backend.records.note_used("free T4", 3600, 1.19, time.time())
+    backend.records.note_used("Pro L4", 3600, 1.71, time.time())
     with (tmp_path / "used.jsonl").open("a") as file:
         file.write('{"offer": "free T')
-    assert backend.used() == Used(3600, 1.19)
+    assert backend.used() == Used(3600, 1.71)
     assert Claim("k", "free T4", "a", "n", 0.0).folder == ""

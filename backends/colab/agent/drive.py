@@ -50,6 +50,7 @@ class Drive:
         self._token, self._api, self._sleep = token, api, sleep
         self._access, self._access_ends = "", 0.0
         self._ids: dict[tuple[str, str], str] = {}
+        self._made: set[str] = set()
 
     # --- looking and reading ---
 
@@ -102,19 +103,24 @@ class Drive:
     def write(self, folder: str, name: str, data: bytes) -> None:
         """Make the file ``name`` hold ``data``."""
         sha256 = hashlib.sha256(data).hexdigest()
-        known = self._ids.get((folder, name))
-        if known is None:
-            known = self._ids[folder, name] = self._json("GET", "/drive/v3/files/generateIds", {"count": "1"})["ids"][0]
-            created = self._upload("POST", "", _new(known, folder, name, sha256), data)
+        file_id = self._ids.get((folder, name)) or self._reserve()
+        self._ids[folder, name] = file_id
+        if file_id not in self._made:
+            created = self._upload("POST", "", _new(file_id, folder, name, sha256), data)
+            self._made.add(file_id)
             if created is not None:
                 return _check(created, data)
-        written = self._upload("PATCH", f"/{known}", {"appProperties": {DECLARED: sha256}}, data)
+        try:
+            written = self._upload("PATCH", f"/{file_id}", {"appProperties": {DECLARED: sha256}}, data)
+        except Absent:  # somebody has deleted it: the next time it is made anew
+            del self._ids[folder, name]
+            raise
         return _check(written or {}, data)
 
     def write_file(self, folder: str, name: str, path: Path, sha256: str) -> bool:
         """The same from a file of ``sha256``; False, and nothing written, where the file is another one by now."""
         size = path.stat().st_size
-        file_id = self._json("GET", "/drive/v3/files/generateIds", {"count": "1"})["ids"][0]
+        file_id = self._reserve()
         query = {"uploadType": "resumable", "fields": FIELDS}
         headers = {"X-Upload-Content-Type": "application/octet-stream", "X-Upload-Content-Length": str(size)}
         body = json.dumps(_new(file_id, folder, name, sha256)).encode()
@@ -140,21 +146,31 @@ class Drive:
 
     # --- within ---
 
+    def _reserve(self) -> str:
+        """An id to make a file under: a repeated request then makes no twin."""
+        return str(self._json("GET", "/drive/v3/files/generateIds", {"count": "1"})["ids"][0])
+
     def _chunk(self, place: str, chunk: bytes, begin: int, size: int) -> None:
-        """Send one chunk whole, however much of it Drive takes at once."""
-        done = 0
+        """Send one chunk whole, however much of it Drive takes at once; after trouble it says how much it has."""
+        done, failures = 0, 0
         while done < len(chunk):
             headers = {"Content-Range": f"bytes {begin + done}-{begin + len(chunk) - 1}/{size}"}
             try:
-                _, reply = self._request("PUT", place, None, chunk[done:], headers)
+                _, reply = self._request("PUT", place, None, chunk[done:], headers, tries=1)
             except Absent:
                 raise DriveError("the upload's session is gone") from None
-            if reply.get("Range") is None and reply.get(":status") == "308":
-                done = 0
-            elif reply.get(":status") == "308":
-                done = int(reply["Range"].rpartition("-")[2]) + 1 - begin
-            else:
+            except (Refused, Full):
+                raise
+            except DriveError:
+                failures += 1
+                if failures == TRIES:
+                    raise
+                self._sleep(0.5 * 2**failures)
+                _, reply = self._request("PUT", place, None, b"", {"Content-Range": f"bytes */{size}"})
+            if reply[":status"] != "308":
                 return
+            stored = reply.get("Range")
+            done = int(stored.rpartition("-")[2]) + 1 - begin if stored else 0
 
     def _upload(self, method: str, path: str, metadata: dict[str, Any], data: bytes) -> dict[str, Any] | None:
         """Metadata and content in one request; None where the id is taken, by an earlier try whose reply was lost."""
@@ -190,12 +206,12 @@ class Drive:
 
     def _request(
         self, method: str, path: str, query: dict[str, str] | None, body: bytes | None = None,
-        headers: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None, tries: int = TRIES,
     ) -> tuple[bytes, dict[str, str]]:  # fmt: skip
         """One request, tried a few times while its trouble may pass: the reply's body and headers."""
         url = path if query is None else f"{self._api}{path}?{urllib.parse.urlencode(query)}"
         pause = 0.5
-        for tries_left in reversed(range(TRIES)):
+        for tries_left in reversed(range(tries)):
             access = self._access_token()
             request = urllib.request.Request(url, data=body, method=method, headers=dict(headers or {}))
             request.add_header("Authorization", f"Bearer {access}")

@@ -76,11 +76,6 @@ class LeaseWork:
                         break
                     time.sleep(0.1)
 
-    @property
-    def running(self) -> bool:
-        """Whether a run is under way."""
-        return any(self._status(job)["phase"] in ("starting", "setup", "running") for job in self._jobs)
-
     # --- requests ---
 
     def _requests(self) -> tuple[str | None, list[dict[str, Any]]]:

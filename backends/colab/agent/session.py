@@ -125,9 +125,9 @@ class Session:
 
     def _fence(self) -> None:
         """Nobody has heard of us for too long: home may count us as gone, so the run must not go on."""
-        if self._work:
+        if work := self._work:
             say("Drive could not be reached for too long; the run is ended, as another session may take the job")
-            self._work.kill("lease lost")
+            work.kill("lease lost")
             self._claim = {"fenced": self._claim.get("nonce")}
 
     # --- working ---
@@ -138,8 +138,11 @@ class Session:
         except Refused as error:
             self._why = str(error)
             self._over.set()
-        except Absent:
-            self._drop("the job was taken back")
+        except Absent as error:
+            if not self._claim.get("folder") or still_there(self._drive, self._claim["folder"]):
+                say(f"Drive has trouble: {error}")
+            else:
+                self._drop("the job was taken back")
         except DriveError as error:
             say(f"Drive has trouble: {error}")
 
