@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +36,7 @@ from backends.colab.agent.seal import NotOurs, seal, unseal
 from backends.colab.agent.trees import Blob, Item, as_rows, digest_of, lacking, pack, unpack
 from backends.colab.backend import ColabBackend
 from backends.colab.choosing import chosen
+from backends.colab.notebook import carried
 from backends.colab.offers import Used, kinds, offers
 from backends.colab.records import Claim
 from backends.colab.sessions import SessionFacts, session_facts
@@ -389,3 +393,16 @@ def test_a_torn_line_of_notes_is_passed_over(tmp_path: Path) -> None:
         file.write('{"offer": "free T')
     assert backend.used() == Used(3600, 1.71)
     assert Claim("k", "free T4", "a", "n", 0.0).folder == ""
+
+
+def test_the_agent_is_of_a_python_that_colab_has_and_brings_all_it_imports(tmp_path: Path) -> None:
+    files = carried()
+    for name, text in files.items():
+        ast.parse(text, name, feature_version=(3, 10))
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from backends.colab.agent import session as s; print(s.PROTOCOL)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.stdout.strip() == str(agent.PROTOCOL), done.stderr
