@@ -406,3 +406,30 @@ def test_the_agent_is_of_a_python_that_colab_has_and_brings_all_it_imports(tmp_p
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert done.stdout.strip() == str(agent.PROTOCOL), done.stderr
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [["d", "", 0, 0, 0, "", "", 0], ["f", "../../evil", 1, 0, 0, "", "a" * 64, 0]],
+        [["d", "", 0, 0, 0, "", "", 0], ["l", "link", 0, 0, 0, "/etc", "", 0]],
+        [["f", "", 1, 0, 0, "", "../../evil", 0]],
+        [["f", "", 1, 0, 0, "", "a" * 64, -5]],
+        [["f", "", 10**13, 0, 0, "", "a" * 64, 0]],
+        [["f", ""]],
+        {"f": 1},
+    ],
+)
+def test_nothing_is_believed_that_no_folder_can_hold(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: Any
+) -> None:
+    monkeypatch.setattr("backends.colab.agent.lease.as_rows", lambda items: rows)
+    (tmp_path / "tree").mkdir()
+    with bench.agent():
+        lease = bench.backend.create(bench.request("job-a1"))
+        eventually(lambda: bench.taken(lease), "the agent takes it")
+        machine = bench.backend.connect(lease)
+        machine.push(tmp_path / "tree", "job-a1", lambda done, total: None)
+        with pytest.raises(Rejected):
+            machine.pull("job-a1", tmp_path / "home", lambda done, total: None)
+    assert not (tmp_path / "home").exists()
