@@ -342,7 +342,7 @@ def test_what_long_gone_agents_left_is_removed(bench: Bench, drive: DriveEmulato
         pass
     bench.backend.post.sweep()
     assert [file.name for file in drive.files() if file.name.startswith("agent-")]
-    drive.advance(2 * 86400)
+    drive.advance(3 * 86400)
     bench.backend.post.sweep()
     assert [file.name for file in drive.files() if file.name.startswith("agent-")] == []
 
