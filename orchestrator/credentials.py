@@ -32,13 +32,10 @@ class Credentials:
         except FileNotFoundError:
             return from_keyring(name) if self._note(name).exists() else None
 
-    def where(self, name: str) -> str:
-        """Where the value of ``name`` comes from, in words; empty if from nowhere."""
-        if self._environment.get(name, "").strip():
-            return f"the environment variable {name}"
-        if self._file(name).exists():
-            return str(self._file(name))
-        return "the OS keyring" if self._note(name).exists() else ""
+    def only_here(self, name: str) -> bool:
+        """Whether only this process's environment has it: a worker that another terminal starts will not."""
+        kept = self._file(name).exists() or self._note(name).exists()
+        return bool(self._environment.get(name, "").strip()) and not kept
 
     def keep(self, name: str, value: str, *, in_file: bool = False) -> str:
         """Store it in the keyring, or in a file where there is no keyring or ``in_file``; where, in words."""

@@ -131,8 +131,8 @@ class RunpodBackend:
         return marks.lease_of(pod) if pod else None
 
     def owned(self) -> Iterable[Lease]:
-        """Every pod that this home has rented."""
-        if not self._settings.credential():
+        """Every pod that this home has rented. Raises AuthError without a key, unless it has never rented any."""
+        if not self._marks.made:
             return []
         return [marks.lease_of(pod) for pod in self._marks.ours(self._pods())]
 

@@ -38,6 +38,11 @@ class Marks:
     def __init__(self, root: Path) -> None:
         self._path = root / "owner"
 
+    @property
+    def made(self) -> bool:
+        """Whether this home has ever asked for a pod."""
+        return bool(self._word())
+
     def env(self, request: LeaseRequest, asked_at: datetime, api: str, *, spot: bool) -> dict[str, str]:
         """The environment that marks a pod, and tells its guard when its time is over. No secrets."""
         ends = asked_at.timestamp() + request.max_seconds

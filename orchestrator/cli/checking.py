@@ -11,7 +11,7 @@ from backends.units import format_size, parse_usd
 from orchestrator.catalog.model_files import ModelFileError
 from orchestrator.cli.doctor import doctor_text, examine, specs_near
 from orchestrator.cli.options import overrides_from
-from orchestrator.cli.screen import ask, bad, complain, good, plain, say, say_json
+from orchestrator.cli.screen import ask, bad, complain, counted, good, plain, say, say_json
 from orchestrator.config import Config
 from orchestrator.home import Home
 from orchestrator.lifecycle.memory_needs import predicted_facts
@@ -38,7 +38,7 @@ def validate_spec(path: Path, params: tuple[str, ...], *, as_json: bool) -> int:
         return 0
     variants = ", ".join(variant.name for variant in spec.variants)
     say(f"{good('✓')} {path}: {spec.name} is valid; variants: {variants}")
-    say(f"  uploads {len(files)} files, {format_size(size)}, from {spec.workdir}")
+    say(f"  uploads {counted(len(files), 'file')}, {format_size(size)}, from {spec.workdir}")
     return 0
 
 

@@ -21,6 +21,7 @@ _BAD_INPUT_ERRORS = frozenset(
         "UnknownModelError",
         "ModelFileError",
         "MissingSecret",
+        "NothingToProbe",
         "Rejected",
         "AuthError",
     }

@@ -16,6 +16,7 @@ from orchestrator.cli.screen import (
     bad,
     bar,
     bold,
+    counted,
     dim,
     good,
     is_terminal,
@@ -187,7 +188,7 @@ class Follower:
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         if not files:
             return
-        say(f"  results: {len(files)} file{'s' * (len(files) != 1)} in {folder}")
+        say(f"  results: {counted(len(files), 'file')} in {folder}")
         for path in files[:10]:
             say(dim(f"      {one_line(str(path.relative_to(folder)))}  {format_size(path.stat().st_size)}"))
         say(f"  copy them here: gpujob results {self.job} .")

@@ -57,18 +57,22 @@ def _sums(plan: dict[str, Any]) -> str:
 
 
 def _rejected(plan: dict[str, Any]) -> str:
-    """One line for each variant, backend and reason, with the nearest of its offers: the first that is listed."""
+    """One line for each backend and reason, with the variants that it holds for, and the nearest of the offers: the
+    first that is listed.
+    """
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for each in plan["rejected"]:
         groups.setdefault((each["variant"], each["backend"], each["code"]), []).append(each)
-    lines = [wrapped(_group(group), 2, 3) for group in list(groups.values())[:_MOST_REJECTED]]
-    more = len(groups) - len(lines)
+    told: dict[str, list[str]] = {}
+    for (variant, _, _), group in groups.items():
+        told.setdefault(_group(group), []).append(variant)
+    lines = [wrapped(f"{', '.join(variants)} on {why}", 2, 3) for why, variants in list(told.items())[:_MOST_REJECTED]]
+    more = len(told) - len(lines)
     return "\n".join([*lines, *([dim(f"  and {more:,} more: --json has them all")] if more else [])])
 
 
 def _group(group: list[dict[str, Any]]) -> str:
     first, count = group[0], sum(each["count"] for each in group)
-    where = f"{first['variant']} on {first['backend']}"
     if count == 1:
-        return f"{where} {first['offer']}: {first['reason']}"
-    return f"{where}, {count:,} offers such as {first['offer']}: {first['reason']}"
+        return f"{first['backend']} {first['offer']}: {first['reason']}"
+    return f"{first['backend']}, {count:,} offers such as {first['offer']}: {first['reason']}"

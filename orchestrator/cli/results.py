@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.units import format_size
-from orchestrator.cli.screen import complain, one_line, say, say_json, table
+from orchestrator.cli.screen import complain, counted, one_line, say, say_json, table
 from orchestrator.home import Home
 from orchestrator.records.reading import Reader
 
@@ -31,7 +31,7 @@ def give_results(
         say(table(("file", "size"), [(e["path"], format_size(e["bytes"])) for e in shown], right={"size"}))
         say(f"\nThey are in {folder}\nCopy them here: gpujob results {job} .")
     else:
-        say(f"{len(files)} file{'s' * (len(files) > 1)} copied to {dest}")
+        say(f"{counted(len(files), 'file')} copied to {dest}")
     return 0
 
 

@@ -10,20 +10,26 @@ import sys
 from contextlib import suppress
 from types import FrameType
 
+from backends.base import BackendError
+from orchestrator.cli.failing import FAILED
 from orchestrator.cli.following import Follower, ask_interrupted
 from orchestrator.cli.plans import plan_text
 from orchestrator.cli.recording import record
-from orchestrator.cli.screen import bold, complain, dim, say, say_json
+from orchestrator.cli.screen import bold, complain, counted, dim, say, say_json
 from orchestrator.cli.submitting import NO_PLAN, Wish, agreed, prepare, say_no_plan, say_submitted
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
+from orchestrator.credentials import Credentials
 from orchestrator.home import Home
 from orchestrator.lifecycle.bills import ask_for_bills
 from orchestrator.lifecycle.journal import Journal
-from orchestrator.lifecycle.reaper import discrepancies, mend
+from orchestrator.lifecycle.reaper import Discrepancy, discrepancies, mend
+from orchestrator.lifecycle.registry import Backends
+from orchestrator.lifecycle.tools import Tools
 from orchestrator.lifecycle.vault import Vault
 from orchestrator.lifecycle.waking import ensure_worker
 from orchestrator.lifecycle.worker import Worker, open_tools
+from orchestrator.planning.plan import Plan
 from orchestrator.records.errors import StaleRecord
 from orchestrator.records.jobs import attempts_of, get_job, open_attempt_of, request_cancel, requeue
 from orchestrator.records.reading import Reader
@@ -38,11 +44,12 @@ def submit_and_follow(home: Home, wish: Wish, *, detach: bool, yes: bool, as_jso
     store = Store(home.journal)
     prepared = prepare(home, Reader(home.journal), wish)
     if not as_json:
-        say(f"{bold(prepared.spec.name)}: {len(prepared.files)} files\n")
+        say(f"{bold(prepared.spec.name)}: {counted(len(prepared.files), 'file')}\n")
         say(plan_text(prepared.plan.to_json()))
     if not prepared.plan.ladder:
         say_json({"plan": prepared.plan.to_json()}) if as_json else say_no_plan(prepared.plan)
         return NO_PLAN
+    _warn_of_fleeting_keys(home, prepared.plan)
     if not agreed(prepared.plan, yes=yes):
         complain("nothing was submitted")
         return 130
@@ -55,6 +62,18 @@ def submit_and_follow(home: Home, wish: Wish, *, detach: bool, yes: bool, as_jso
         return _wait_for_json(home, job)
     say(f"\n{bold(job)} submitted")
     return watch(home, store, job)
+
+
+def _warn_of_fleeting_keys(home: Home, plan: Plan) -> None:
+    """A worker outlives its terminal, and the next may be started by another: neither has this one's environment."""
+    backends = Backends(home, Config(home.config))
+    for name in sorted({rung.backend for rung in plan.ladder}):
+        keyed = backends.get(name).keyed
+        if keyed and Credentials(home).only_here(keyed.credential.name):
+            complain(
+                f"{keyed.credential.name} is set in this terminal only: a worker that was started without it cannot "
+                f"rent, nor give back. `gpujob backends setup {name}` keeps it for all"
+            )
 
 
 def watch(home: Home, store: Store, job: str) -> int:
@@ -111,7 +130,7 @@ def resume_all(home: Home, reader: Reader) -> int:
         say("No unfinished jobs.")
         return 0
     ensure_worker(home)
-    say(f"{count} unfinished job{'s' * (count > 1)}; a worker carries {'them' if count > 1 else 'it'}.")
+    say(f"{counted(count, 'unfinished job')}; a worker carries {'them' if count > 1 else 'it'}.")
     return 0
 
 
@@ -121,10 +140,10 @@ def refresh_bills(home: Home) -> None:
 
 
 def reap_all(home: Home, *, delete: bool, as_json: bool) -> int:
-    """List what is rented and not accounted for; give it back if asked."""
+    """List what is rented and not accounted for; give it back if asked. It fails where a backend could not be asked."""
     tools = open_tools(home)
     found, unasked = discrepancies(tools)
-    done = {each.key: mend(tools, each) for each in found} if delete else {}
+    done = {each.key: _mended(tools, each) for each in found} if delete else {}
     for backend, why in unasked.items():
         complain(f"{backend} could not be asked: {why}")
     if as_json:
@@ -134,14 +153,22 @@ def reap_all(home: Home, *, delete: bool, as_json: bool) -> int:
                 for d in found
             ]
         )
-        return 0
+        return FAILED if unasked else 0
     for each in found:
         say(each.text + (f": {done[each.key]}" if delete else ""))
     if not found:
         say("Everything that is rented is accounted for" + (", as far as could be asked." if unasked else "."))
     elif not delete:
         say("Nothing was touched. `gpujob reap --yes` gives back what is rented and closes the records.")
-    return 0
+    return FAILED if unasked else 0
+
+
+def _mended(tools: Tools, found: Discrepancy) -> str:
+    """What was done; where it failed, why: the others are mended all the same."""
+    try:
+        return mend(tools, found)
+    except BackendError as error:
+        return f"not given back: {error}"
 
 
 def run_worker(home: Home, *, background: bool, until_idle: bool) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -44,6 +45,11 @@ def ask(question: str) -> str:
     sys.stderr.write(question)
     sys.stderr.flush()
     return sys.stdin.readline().strip()
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def bold(text: str) -> str:
@@ -157,6 +163,16 @@ def bar(share: float) -> str:
     return bad(text) if share >= 0.95 else warned(text) if share >= 0.8 else good(text)
 
 
+def _cut(text: str, width: int) -> str:
+    """So many characters of ``text``, and every colour code, which takes no room."""
+    parts = re.split(r"(\x1b\[\d+m)", text)
+    for place in range(0, len(parts), 2):
+        shown = parts[place]
+        parts[place] = shown if len(shown) <= width else shown[: width - 1] + "…" if width else ""
+        width -= min(width, len(shown))
+    return "".join(parts)
+
+
 class StatusLine:
     """One line at the bottom of a terminal that changes in place; nothing where no terminal is."""
 
@@ -164,9 +180,9 @@ class StatusLine:
         self._shown = ""
 
     def show(self, text: str) -> None:
-        """Replace the line."""
+        """Replace the line. It is cut to the terminal: of one that ran on, only the last part could be removed."""
         if is_terminal() and text != self._shown:
-            sys.stdout.write(f"\r\x1b[K{text}")
+            sys.stdout.write(f"\r\x1b[K{_cut(text, shutil.get_terminal_size().columns - 1)}")
             sys.stdout.flush()
             self._shown = text
 

@@ -40,6 +40,10 @@ class ProbeFailed(Exception):
     """Nothing was learned. The message says which run failed, how, and what to do."""
 
 
+class NothingToProbe(ProbeFailed):
+    """The spec does not say how its job is made tiny."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prober:
     """Probes one variant of a spec with these files on ``backend``, this machine; ``tell`` hears what is going on."""
@@ -53,7 +57,7 @@ class Prober:
     tell: Callable[[str], None]
 
     def probe(self) -> Probed:
-        """Both runs. Raises ProbeFailed, BackendError, MissingSecret; nothing is left behind."""
+        """Both runs. Raises ProbeFailed, NothingToProbe, BackendError, MissingSecret; nothing is left behind."""
         settings = self._settings
         offer = self._offer()
         runs = [self._measured(offer, batch) for batch in settings.batches]
@@ -65,7 +69,7 @@ class Prober:
     @property
     def _settings(self) -> ProbeRuns:
         if self.spec.probe is None:
-            raise ProbeFailed(
+            raise NothingToProbe(
                 "the spec has no probe section. Say how the job is made tiny: "
                 "probe: {batch_param: batch, batches: [1, 2], params: {steps: 2}}"
             )

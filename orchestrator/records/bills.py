@@ -24,11 +24,11 @@ def bills_to_ask(store: Store, before: str) -> list[Bill]:
         return list(session.exec(query.order_by(col(Bill.attempt_id))))
 
 
-def keep_bill(store: Store, key: str, micros: int | None, at: str) -> None:
-    """What the provider shows now; final once it shows the same amount a second time."""
+def keep_bill(store: Store, key: str, micros: int | None, at: str, *, may_be_final: bool) -> None:
+    """What the provider shows now; final if it may be, once it shows the same amount a second time."""
     with store.write() as session:
         bill = session.exec(select(Bill).where(Bill.key == key)).one()
-        bill.final = micros is not None and micros == bill.provider_micros
+        bill.final = may_be_final and micros is not None and micros == bill.provider_micros
         bill.provider_micros = bill.provider_micros if micros is None else micros
         bill.asked_at = at
 

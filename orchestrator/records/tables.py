@@ -144,7 +144,7 @@ class Charge(SQLModel, table=True):
 
 class Bill(SQLModel, table=True):
     """The provider's own account of a lease that is over, beside ours. ``provider_micros`` is None until it shows;
-    ``final`` says that it has not changed since it was last asked for, so that nobody need ask again.
+    ``final`` says that it will not change any more, so that nobody need ask again.
     """
 
     __tablename__: ClassVar[str] = "bill"

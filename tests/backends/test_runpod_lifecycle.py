@@ -289,6 +289,14 @@ def test_a_pod_that_is_gone_is_said_to_be(cloud, opened):
     assert over.value.fate is Fate.GONE
 
 
+def test_without_the_key_nobody_says_that_nothing_is_rented(cloud, opened):
+    """Records of what is rented would be closed for want of a key."""
+    assert list(opened(cloud, credential=lambda _: None).owned()) == [], "this home has never rented any"
+    rented(opened(cloud))
+    with pytest.raises(AuthError):
+        list(opened(cloud, credential=lambda _: None).owned())
+
+
 def test_passing_trouble_is_passed_on_with_the_wait(cloud, opened):
     backend = opened(cloud)
     rented(backend)

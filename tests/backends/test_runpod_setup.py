@@ -134,8 +134,16 @@ def test_with_a_keyring_nothing_is_written_but_a_note(tmp_path, monkeypatch):
     assert credentials.find("RUNPOD_API_KEY") is None
     assert credentials.keep("RUNPOD_API_KEY", "canary-key") == "the OS keyring"
     assert credentials.find("RUNPOD_API_KEY") == "canary-key"
-    assert credentials.where("RUNPOD_API_KEY") == "the OS keyring"
     assert b"canary-key" not in everything_under(tmp_path)
     assert str(home.credentials) in credentials.keep("RUNPOD_API_KEY", "other-key", in_file=True)
     assert credentials.find("RUNPOD_API_KEY") == "other-key"
     assert Credentials(home, {"RUNPOD_API_KEY": " spaced "}).find("RUNPOD_API_KEY") == "spaced"
+
+
+def test_a_key_that_only_this_terminal_has_is_known_as_such(tmp_path):
+    home = Home(tmp_path / "home").ensure()
+    here = Credentials(home, {"RUNPOD_API_KEY": "canary-key"})
+    assert here.only_here("RUNPOD_API_KEY")
+    assert not Credentials(home, {}).only_here("RUNPOD_API_KEY")
+    here.keep("RUNPOD_API_KEY", "canary-key", in_file=True)
+    assert not here.only_here("RUNPOD_API_KEY")

@@ -98,7 +98,7 @@ def test_a_run_that_fails_explains_itself_and_leaves_nothing(user: Gpujob, train
 
 
 def test_what_it_needs_of_the_spec(user: Gpujob) -> None:
-    assert "no probe section" in user.refused("probe", spec(user, probe="env: {A: b}"), code=1)
+    assert "no probe section" in user.refused("probe", spec(user, probe="env: {A: b}"))
     wrong = spec(user, probe="probe: {batch_param: bacth}")
     assert "'bacth' is not among params" in user.refused("probe", wrong)
     down = spec(user, probe="probe: {batch_param: batch, batches: [4, 2]}")

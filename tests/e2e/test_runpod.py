@@ -6,6 +6,7 @@ After each of them: no pod is left, our books are never below RunPod's meter and
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +68,9 @@ def runs(pid: int, command: str) -> bool:
 def test_a_job_goes_there_and_comes_home(user, cloud):
     spec = user.job("mkdir -p out; nvidia-smi -L > out/gpu; cat /etc/hostname; cat in.txt > out/in", NEEDS, RUNTIME)
     user.write("job/in.txt", "taken along")
-    detail = user.submit(spec, *RENT)
+    done = user.run("submit", spec, "--budget", "1", *RENT, "--json")
+    assert "RUNPOD_API_KEY is set in this terminal only" in done.stderr
+    detail = json.loads(done.stdout)
     assert detail["state"] == "succeeded"
     assert attempts(detail) == [("community RTX A5000", "succeeded")]
     (pod,) = cloud.created

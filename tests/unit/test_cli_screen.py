@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.cli.options import checked_date
 from orchestrator.cli.plans import plan_text
-from orchestrator.cli.screen import one_line, plain, table, wrapped
+from orchestrator.cli.screen import StatusLine, one_line, plain, table, wrapped
 from orchestrator.cli.showing import new_evidence, short_end
 from orchestrator.text import TerminalText, without_escapes
 
@@ -70,6 +71,28 @@ def test_a_cell_is_one_line() -> None:
     assert one_line("a\nb\tc\x1b[2Jd\x07") == "a?b?cd?"
 
 
+# the line that changes
+
+
+@pytest.mark.parametrize(("text", "shown"), [("x" * 40, "x" * 28 + "…"), ("\x1b[2mab\x1b[0m", "\x1b[2mab\x1b[0m")])
+def test_the_changing_line_stays_one_line(text: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(written, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    with redirect_stdout(written):
+        StatusLine().show(text)
+    assert written.getvalue() == f"\r\x1b[K{shown}"
+
+
+def test_colours_take_no_room_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(written, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "10")
+    with redirect_stdout(written):
+        StatusLine().show("\x1b[32m" + "a" * 6 + "\x1b[0m" + "b" * 6)
+    assert written.getvalue() == "\r\x1b[K\x1b[32m" + "a" * 6 + "\x1b[0mbb…"
+
+
 # paragraphs
 
 
@@ -105,6 +128,12 @@ def test_what_is_rejected_alike_is_one_line_with_its_number() -> None:
         "  big on cloud, 19,999 offers such as near: needs 17 GB of VRAM; it has 16 GB",
         "  big on cloud m: must reserve $3",
     ]
+
+
+def test_variants_that_are_rejected_alike_share_a_line() -> None:
+    no = {"backend": "cloud", "offer": "m", "code": "setup", "reason": "no key", "alike": [], "count": 2}
+    text = plan_text({"ladder": [], "rejected": [no | {"variant": name} for name in ("big", "small")]})
+    assert text.splitlines()[1:] == ["  big, small on cloud, 2 offers such as m: no key"]
 
 
 def test_a_backend_that_could_not_be_looked_at_is_said() -> None:

@@ -31,22 +31,32 @@ def asked(store: Store, before: str = LATEST) -> list[int | None]:
     return [bill.provider_micros for bill in bills_to_ask(store, before)]
 
 
+def shows(store: Store, micros: int | None) -> None:
+    keep_bill(store, "j-a1", micros, AT, may_be_final=True)
+
+
 def test_a_bill_is_final_when_it_shows_the_same_twice(store: Store) -> None:
     assert asked(store, AT) == [None], "it was never asked for"
-    keep_bill(store, "j-a1", None, AT)
+    shows(store, None)
     assert asked(store, AT) == []
     assert asked(store, LATER) == [None]
     for micros in (5, 7):
-        keep_bill(store, "j-a1", micros, AT)
+        shows(store, micros)
         assert asked(store) == [micros]
-    keep_bill(store, "j-a1", None, AT)
+    shows(store, None)
     assert asked(store) == [7], "what was shown once is not forgotten"
-    keep_bill(store, "j-a1", 7, AT)
+    shows(store, 7)
     assert asked(store) == []
 
 
+def test_a_bill_that_may_still_grow_is_never_final(store: Store) -> None:
+    for _ in range(3):
+        keep_bill(store, "j-a1", 7, AT, may_be_final=False)
+    assert asked(store) == [7]
+
+
 def test_expecting_it_twice_changes_nothing(store: Store) -> None:
-    keep_bill(store, "j-a1", 5, AT)
+    shows(store, 5)
     expect_bill(store, "j-a1", 1, "rented")
     assert asked(store) == [5]
 
