@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -45,10 +46,15 @@ def load_weights(path: Path) -> State:
 
 
 def read(path: Path) -> Any:
-    """What torch saved at ``path``, mapped and without running code that it may contain."""
+    """What torch saved at ``path``, mapped and without running code that it may contain.
+
+    Raises MemoryError if there is no room to map it, BrokenFileError if it is something else.
+    """
     try:
         return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except Exception as error:
+    except (RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+        if "Cannot allocate memory" in str(error):
+            raise MemoryError(str(error)) from error
         raise BrokenFileError(f"{path} is no checkpoint that torch can read safely: {error}") from error
 
 

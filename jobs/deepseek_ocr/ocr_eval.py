@@ -98,7 +98,7 @@ def draw_worst(
     for rank, place in enumerate(order, 1):
         page, each = pages[place], scores[place]
         caption = f"{page.name}: {each.cer:.1%} of characters, {each.wer:.1%} of words wrong"
-        draw_page(folder / f"{page.name}.png", texts[place], caption).save(out / f"worst-{rank}.png", optimize=True)
+        draw_page(folder / f"{page.name}.png", texts[place], caption).save(out / f"worst-{rank}.png")
     return [pages[place].name for place in order]
 
 

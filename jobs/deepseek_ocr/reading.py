@@ -57,7 +57,7 @@ def load_arguments(load: str) -> dict[str, Any]:
     return {dtype_key: half, "quantization_config": quantised, "device_map": {"": device()}}
 
 
-FULL_WIDTH = ["sam_model", "vision_model", "projector", "lm_head", "encoder"]
+FULL_WIDTH = ["sam_model", "vision_model", "projector", "encoder", "lm_head", "output_projection"]
 """Parts that stay in 16 bit under nf4: what sees, where 4 bits cost most, and what chooses the words."""
 
 

@@ -1,4 +1,4 @@
-"""A vision-language model of 30,000 random weights, saved as any model of transformers is: for smoke runs and tests.
+"""A vision-language model of 170,000 random weights, saved as any model of transformers is: for smoke runs and tests.
 
 It sees and writes like TrOCR (a vision transformer and a decoder that attends to it), and what it writes is nonsense.
 """
@@ -21,7 +21,7 @@ from transformers import (
 )
 
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-WORDS, SIDE, WIDTH = 400, 64, 32
+WORDS, SIDE, WIDTH = 400, 64, 64  # of 64 or a multiple: 4-bit weights come in blocks of 64
 
 
 def write_tiny_model(folder: Path, seed: int = 0) -> Path:
@@ -29,14 +29,14 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()
     encoder = ViTConfig(
-        hidden_size=WIDTH, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, image_size=SIDE
+        hidden_size=WIDTH, num_hidden_layers=1, num_attention_heads=2, intermediate_size=128, image_size=SIDE
     )
     decoder = TrOCRConfig(
         vocab_size=len(tokenizer),
         d_model=WIDTH,
         decoder_layers=1,
         decoder_attention_heads=2,
-        decoder_ffn_dim=64,
+        decoder_ffn_dim=128,
         max_position_embeddings=128,
         cross_attention_hidden_size=WIDTH,
     )

@@ -35,7 +35,9 @@ def load_texts(name: str, most_train: int, most_validation: int, seed: int) -> T
         splits = load_dataset(name)
     validation = splits["validation" if "validation" in splits else "test"]
     if missing := {"text", "label"} - set(validation.column_names):
-        raise SystemExit(f"{name} has no column {' and no '.join(sorted(missing))}; rename those of yours to text, label")
+        raise SystemExit(
+            f"{name} has no column {' and no '.join(sorted(missing))}; rename those of yours to text, label"
+        )
     train = splits["train"]
     classes = max(max(train["label"]), max(validation["label"])) + 1
     return Texts(_some(train, most_train, seed), _some(validation, most_validation, seed), classes)

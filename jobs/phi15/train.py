@@ -1,6 +1,6 @@
 """Fine-tunes a language model as a classifier with losses that shape its geometry; goes on from its checkpoint.
 
-    python train.py --model microsoft/phi-1_5 --data fancyzhx/ag_news --out results
+python train.py --model microsoft/phi-1_5 --data fancyzhx/ag_news --out results
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Trains a language model with a sparse autoencoder in its middle on WikiText; goes on from its checkpoint.
 
-    python wikitext.py --model_size tiny --batch_size 4 --max_train_examples 30000
+python wikitext.py --model_size tiny --batch_size 4 --max_train_examples 30000
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def save(run: Run, path: Path) -> None:
     model, optimizer = run.model.state_dict(), run.optimizer.state_dict()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    torch.save({"settings": settings(run.args), "history": run.history, "model": model, "optimizer": optimizer}, partial)
+    torch.save(
+        {"settings": settings(run.args), "history": run.history, "model": model, "optimizer": optimizer}, partial
+    )
     partial.replace(path)
 
 

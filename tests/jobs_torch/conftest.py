@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-NEEDED = ("torch", "transformers", "torchvision", "torchao", "accelerate", "peft", "datasets", "jiwer", "sklearn", "PIL")
+NEEDED = (
+    "torch",
+    "transformers",
+    "torchvision",
+    "torchao",
+    "accelerate",
+    "peft",
+    "datasets",
+    "jiwer",
+    "sklearn",
+    "PIL",
+)
 LACKING = [name for name in NEEDED if find_spec(name) is None]
 
 

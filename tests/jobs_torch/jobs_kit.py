@@ -34,6 +34,4 @@ def run_smoke(job: str, into: Path, variant: str = "", **params: Value) -> subpr
     shutil.copytree(JOBS / job, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = {**os.environ, **OFFLINE, "HF_HOME": str(into / ".hub"), **chosen.env, "PATH": path}
-    return subprocess.run(
-        ["/bin/sh", "-c", chosen.run], cwd=into, env=env, capture_output=True, text=True, timeout=150
-    )
+    return subprocess.run(["/bin/sh", "-c", chosen.run], cwd=into, env=env, capture_output=True, text=True, timeout=150)
