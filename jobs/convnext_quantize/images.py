@@ -17,8 +17,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 PATTERNS: dict[str, Callable[[Floats, Floats, float], Floats]] = {
-    "rows": lambda x, y, f: np.sin(f * y),
-    "columns": lambda x, y, f: np.sin(f * x),
+    "rows": lambda _, y, f: np.sin(f * y),
+    "columns": lambda x, _, f: np.sin(f * x),
     "falling": lambda x, y, f: np.sin(f * (x + y) / 1.4),
     "rising": lambda x, y, f: np.sin(f * (x - y) / 1.4),
     "checks": lambda x, y, f: np.sign(np.sin(f * x) * np.sin(f * y)),

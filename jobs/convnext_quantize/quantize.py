@@ -136,7 +136,7 @@ def judge(metrics: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Do the job and leave ``metrics.json`` and the model in ``args.out``; metrics are written even if it is not good."""
+    """Do the job and leave ``metrics.json``, also of what is not good, and the model in ``args.out``."""
     start = time.perf_counter()
     args.out.mkdir(parents=True, exist_ok=True)
     original = obtain(args)

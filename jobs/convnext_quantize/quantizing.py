@@ -27,7 +27,7 @@ class Agreement(NamedTuple):
 
 
 def quantized(state: State, mode: str) -> ConvNextForImageClassification:
-    """The model of ``state`` with its Linear layers in INT8, 95 % of all parameters; convolutions and norms stay fp32."""
+    """The model of ``state`` with its Linear layers, 95 % of all parameters, in INT8; the others stay fp32."""
     model = model_of(state)
     quantize_(model, MODES[mode]())
     return model

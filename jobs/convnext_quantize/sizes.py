@@ -6,6 +6,7 @@ import json
 import re
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "MIB": 2**20, "GIB": 2**30}
 _MOST_HEADER = 100_000_000
@@ -54,8 +55,8 @@ def checked_size(path: Path, limit: int) -> int:
     return size
 
 
-def safetensors_bytes(start: bytes, rest: object) -> int:
-    """Bytes of the whole safetensors file that begins with ``start``; ``rest`` is read for what is missing of its header.
+def safetensors_bytes(start: bytes, rest: BinaryIO) -> int:
+    """Bytes of the whole safetensors file that begins with ``start``; ``rest`` has what is missing of its header.
 
     The format: 8 bytes with the length of the header, little endian; the header, JSON; the tensors, whose
     ``data_offsets`` count from the end of the header.
@@ -65,7 +66,7 @@ def safetensors_bytes(start: bytes, rest: object) -> int:
         if length > _MOST_HEADER:
             raise BrokenFileError(f"not a safetensors file: its header would have {length} bytes")
         missing = 8 + length - len(start)
-        header = start[8 : 8 + length] + (rest.read(missing) if missing > 0 else b"")  # type: ignore[attr-defined]
+        header = start[8 : 8 + length] + (rest.read(missing) if missing > 0 else b"")
         ends = [entry["data_offsets"][1] for name, entry in json.loads(header).items() if name != "__metadata__"]
     except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BrokenFileError(f"not a safetensors file: {error}") from error

@@ -58,7 +58,7 @@ def _darwin() -> bool:
 
 
 def read_all(reader: Reader, pages: Sequence[Page], folder: Path, out: Path) -> tuple[list[str], list[float]]:
-    """What is read on each page, and its seconds. Every page is written down at once: a run that dies has not read in vain."""
+    """What is read on each page, and its seconds; written down page by page, so that a run that dies leaves them."""
     texts: list[str] = []
     seconds: list[float] = []
     with (out / "predictions.jsonl").open("w", encoding="utf-8") as file:

@@ -73,7 +73,7 @@ def half_dtype() -> torch.dtype:
 
 
 def placed(net: Any, load: str) -> Any:
-    """``net`` where it computes. nf4 is there already; the default load is narrowed only now, as the model card does."""
+    """``net`` where it computes: nf4 is there already; the default load is narrowed now, as the model card does."""
     if load == "nf4":
         return net
     return net.to(device()).to(half_dtype()) if load == "default" else net.to(device())

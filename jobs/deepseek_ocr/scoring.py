@@ -11,13 +11,13 @@ import jiwer
 
 _MARKS = (
     (r"<\|det\|>.*?<\|/det\|>", ""),  # where DeepSeek-OCR found a piece of text
-    (r"<\|[^|]*\|>|<｜[^｜]*｜>", ""),  # its other tags
+    (r"<\|[^|]*\|>|<\uff5c[^\uff5c]*\uff5c>", ""),  # its other tags
     (r"!\[[^\]]*\]\([^)]*\)", ""),  # pictures
     (r"^#{1,6}\s+|^\s*[-*]\s+(?=\S)", ""),  # headings, lists
     (r"\*\*|__|`", ""),
 )
 """Markup that a model adds, which was not printed."""
-_SAME = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "–": "-", "—": "-", "\u00a0": " "})
+_SAME = str.maketrans(dict(zip("\u201c\u201d\u2018\u2019\u2013\u2014\u00a0", "\"\"''-- ", strict=True)))
 """Signs that are the same on paper, or a matter of taste."""
 
 
@@ -41,7 +41,7 @@ class Score(NamedTuple):
 
 
 def plain(text: str) -> str:
-    """``text`` without markup, its spaces and line breaks as single spaces: how lines break is not the reader's doing."""
+    """``text`` without markup, its spaces and line breaks as single spaces: how lines break is no error."""
     for pattern, instead in _MARKS:
         text = re.sub(pattern, instead, text, flags=re.MULTILINE | re.DOTALL)
     return " ".join(text.translate(_SAME).split())

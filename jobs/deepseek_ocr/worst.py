@@ -12,7 +12,7 @@ INK, WRONG = "#1b2330", "#cd3e2c"
 
 
 def draw_page(picture: Path, read: str, caption: str) -> Image.Image:
-    """The page at ``picture`` on the left; on the right ``caption`` and what was ``read``, as much as there is room for."""
+    """The page at ``picture``, and right of it ``caption`` and as much of what was ``read`` as there is room for."""
     page = Image.open(picture).convert("RGB")
     page = page.resize((PAGE_WIDTH, round(page.height * PAGE_WIDTH / page.width)))
     canvas = Image.new("RGB", (PAGE_WIDTH + TEXT_WIDTH, page.height), "white")

@@ -1,4 +1,4 @@
-"""jobs/convnext_quantize: refusals before anything is loaded, downloads, INT8 beside the float model, serving under a cap."""
+"""jobs/convnext_quantize: refusals before loading, downloads, INT8 beside the float model, serving under a cap."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_too_large_a_checkpoint_is_refused_before_it_is_read(
 
 @pytest.mark.parametrize("mode", ["weight-only", "dynamic"])
 def test_int8_weights_are_rounded_per_channel(mode: str, state: dict[str, torch.Tensor]) -> None:
-    """Each row has a scale of its own: its largest weight over 127.5 or 127, and no weight is off by more than a step."""
+    """Each row has a scale of its own: its largest weight over 127.5, and no weight is off by more than a step."""
     model = quantizing.quantized(state, mode)
     name = "convnext.encoder.stages.1.layers.0.pwconv1.weight"
     weight, rounded = state[name], model.state_dict()[name]
@@ -218,7 +218,7 @@ def test_without_an_announcement_the_header_or_what_comes_decides(
     with Server(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        with pytest.raises(sizes.TooLargeError, match="by its own header, has 4.1"):
+        with pytest.raises(sizes.TooLargeError, match=r"by its own header, has 4\.1"):
             fetching.fetch(f"{address}/model.safetensors", tmp_path / "in", 3 * MB)
         with pytest.raises(sizes.TooLargeError, match="still coming"):
             fetching.fetch(f"{address}/model.pth", tmp_path / "in", 3 * MB)

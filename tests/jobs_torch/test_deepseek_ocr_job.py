@@ -1,4 +1,4 @@
-"""jobs/deepseek_ocr as a whole: its own command on tiny models, one of transformers and one that brings its own code."""
+"""jobs/deepseek_ocr as a whole: its own command on tiny models, of transformers and with code of their own."""
 
 from __future__ import annotations
 
@@ -190,8 +190,8 @@ def test_scores_by_hand() -> None:
     ("read", "plain"),
     [
         ("<|ref|>title<|/ref|><|det|>[[1, 2, 3, 4]]<|/det|>\n# Call me\nIshmael", "title Call me Ishmael"),
-        ("**Call** me `Ishmael`<｜end▁of▁sentence｜>", "Call me Ishmael"),
-        ("“Oh dear!”  — ‘late’", "\"Oh dear!\" - 'late'"),
+        ("**Call** me `Ishmael`<\uff5cend\u2581of\u2581sentence\uff5c>", "Call me Ishmael"),
+        ("\u201cOh dear!\u201d  \u2014 \u2018late\u2019", "\"Oh dear!\" - 'late'"),
         ("Some years ago - never", "Some years ago - never"),
         ("![](images/0.jpg)\n- one\n- two", "one two"),
     ],
