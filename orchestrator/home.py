@@ -128,6 +128,10 @@ class Home:
         """Held by the worker that carries ``job``."""
         return self.locks / f"job-{job}.lock"
 
+    def tiny_lock(self, key: str) -> Path:
+        """Held by whoever watches the probe or smoke run ``key``, which no job owns."""
+        return self.locks / f"tiny-{key}.lock"
+
     def job_locks(self) -> list[Path]:
         """The lock files of all jobs that have one."""
         return list(self.locks.glob("job-*.lock"))

@@ -14,7 +14,7 @@ from transformers import AutoModel, BertConfig, PhiConfig, PreTrainedTokenizerFa
 
 FOLDER = Path("rehearsal")
 TOPICS = ("ship harbour sail anchor", "bread oven flour crust", "court judge verdict appeal", "goal match league coach")
-FILLER = "the a of and then again often never here there one two many few some other such very quite rather".split()
+FILLER = "the a of and then again often never here there one two many few some other such very quite rather"
 
 
 def rehearse(model: str) -> tuple[str, str]:
@@ -36,7 +36,7 @@ def _write_texts(path: Path, count: int) -> None:
         writer.writerow(["text", "label"])
         for index in range(count):
             label = index % len(TOPICS)
-            words = random.choices(TOPICS[label].split(), k=6) + random.choices(FILLER, k=random.randint(4, 14))
+            words = random.choices(TOPICS[label].split(), k=6) + random.choices(FILLER.split(), k=random.randint(4, 14))
             random.shuffle(words)
             writer.writerow([" ".join(words), label])
 
@@ -46,7 +46,7 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     words = Tokenizer(models.WordLevel(unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     trainer = trainers.WordLevelTrainer(special_tokens=["<unk>", "<|endoftext|>"])
-    words.train_from_iterator([*TOPICS, " ".join(FILLER)], trainer)
+    words.train_from_iterator([*TOPICS, FILLER], trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", eos_token="<|endoftext|>")
     tokenizer.save_pretrained(folder)
     return tokenizer

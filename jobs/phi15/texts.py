@@ -1,4 +1,4 @@
-"""Labelled texts: a data set of the hub, or a folder with train.csv and validation.csv, each with `text` and `label`."""
+"""Labelled texts: a data set of the hub, or a folder with train.csv and validation.csv, of columns text and label."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def load_texts(name: str, most_train: int, most_validation: int, seed: int) -> T
             f"{name} has no column {' and no '.join(sorted(missing))}; rename those of yours to text, label"
         )
     train = splits["train"]
-    classes = max(max(train["label"]), max(validation["label"])) + 1
+    classes = 1 + max(max(split["label"]) for split in (train, validation))
     return Texts(_some(train, most_train, seed), _some(validation, most_validation, seed), classes)
 
 

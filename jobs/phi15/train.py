@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional
-from transformers import BatchEncoding, __version__
-
 from calibration import all_metrics
 from classifier import PRECISIONS, Classifier, Precision, load_classifier, load_tokenizer, trained_state
 from geometry import GeometricLoss, Weights
 from optimizers import NAMES, OffloadedAdamW, make_optimizer
 from rehearsal import rehearse
-from texts import Batch, Texts, batches, collator, load_texts
+from texts import Texts, batches, collator, load_texts
+from torch import Tensor
+from torch.nn import functional
+from transformers import BatchEncoding, __version__
 
 CHECKPOINT_EVERY = 2
 """Epochs."""

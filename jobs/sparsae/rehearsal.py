@@ -9,17 +9,17 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 FOLDER = Path("rehearsal")
-SUBJECTS = "the fox|the old judge|a pilot|our neighbour|the river".split("|")
-VERBS = "crosses|remembers|repairs|follows|describes".split("|")
-OBJECTS = "a narrow bridge|the second letter|that engine|the harbour|an answer".split("|")
+SUBJECTS = ["the fox", "the old judge", "a pilot", "our neighbour", "the river"]
+VERBS = ["crosses", "remembers", "repairs", "follows", "describes"]
+OBJECTS = ["a narrow bridge", "the second letter", "that engine", "the harbour", "an answer"]
 
 
-def rehearse(lines: int = 4000) -> tuple[str, str]:
+def rehearse(lines: int = 1000) -> tuple[str, str]:
     """Make train.txt, validation.txt and a tokenizer; returns the folder of the text and that of the tokenizer."""
     FOLDER.mkdir(exist_ok=True)
     chooser = random.Random(0)
     for split, count in (("train", lines), ("validation", lines // 10)):
-        text = "".join(f"{sentence(chooser)}\n" for _ in range(count))
+        text = "".join(f"{paragraph(chooser)}\n" for _ in range(count))
         (FOLDER / f"{split}.txt").write_text(text, encoding="utf-8")
     words = Tokenizer(models.WordLevel(unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -28,6 +28,11 @@ def rehearse(lines: int = 4000) -> tuple[str, str]:
     fast = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", eos_token="<|endoftext|>")
     fast.save_pretrained(FOLDER / "tokenizer")
     return str(FOLDER), str(FOLDER / "tokenizer")
+
+
+def paragraph(chooser: random.Random) -> str:
+    """Some sentences on a line, as WikiText has them."""
+    return " ".join(sentence(chooser) for _ in range(chooser.randint(1, 9)))
 
 
 def sentence(chooser: random.Random) -> str:

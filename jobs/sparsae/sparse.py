@@ -34,7 +34,7 @@ SIZES = {
     "small": Size(11, 768, 12),
     "medium": Size(22, 1024, 16),
 }
-"""With GPT-2's vocabulary and 512 tokens tiny has 49 M parameters, small 126 M, medium 346 M. nano is for rehearsals."""
+"""With GPT-2's vocabulary and 512 tokens tiny has 49 M parameters, small 126 M, medium 346 M. nano is to rehearse."""
 
 
 class SparseAutoencoder(nn.Module):
@@ -51,7 +51,7 @@ class SparseAutoencoder(nn.Module):
             self.decoder.weight.copy_(functional.normalize(self.encoder.weight, dim=1).T)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """What is read back, shaped as ``vectors``, and the latents: zero but for ``active`` at most, never negative."""
+        """What is read back, shaped as ``vectors``, and the latents: at most ``active`` above 0, none below."""
         before = functional.relu(self.encoder(vectors - self.decoder.bias))
         largest = before.topk(self.active, dim=-1)
         latents = torch.zeros_like(before).scatter(-1, largest.indices, largest.values)

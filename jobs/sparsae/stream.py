@@ -1,6 +1,6 @@
 """From text to examples of equal length, one at a time: what is held in RAM does not grow with the number of examples.
 
-The text lies in an Arrow file that is mapped, not read: `datasets` makes it of WikiText on the hub or of a file of lines.
+The text lies in an Arrow file that is mapped, not read: `datasets` makes it of WikiText or of a file of lines.
 """
 
 from __future__ import annotations

@@ -116,8 +116,10 @@ def train(run: Run, checkpoint: Path) -> None:
         seconds = time.monotonic() - began
         found = evaluate(run)
         run.history.append({"epoch": run.epoch + 1, "train": losses, "validation": found, "seconds": seconds})
-        print(f"epoch {run.epoch}: perplexity {found['perplexity']:.2f}, unexplained {found['unexplained']:.4f}, "
-              f"{found['l0']:.1f} latents a token, {found['dead_share']:.0%} dead, {seconds:.1f} s", flush=True)  # fmt: skip
+        said = (
+            f"perplexity {found['perplexity']:.2f}, unexplained {found['unexplained']:.4f}, {found['l0']:.1f} latents"
+        )
+        print(f"epoch {run.epoch}: {said} a token, {found['dead_share']:.0%} dead, {seconds:.1f} s", flush=True)
         save(run, checkpoint)
 
 
@@ -152,7 +154,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def memory(device: torch.device) -> dict[str, int]:
-    """Bytes: the peak of resident memory, which counts pages of the mapped text too, and of the GPU its peaks and size."""
+    """Bytes: the peak of resident memory, pages of the mapped text included; of the GPU its peaks and its size."""
     unit = 1 if sys.platform == "darwin" else 1024
     found = {"peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
     if device.type == "cuda":

@@ -11,7 +11,7 @@ from backends.units import format_size, parse_usd
 from orchestrator.catalog.model_files import ModelFileError
 from orchestrator.cli.doctor import doctor_text, examine, specs_near
 from orchestrator.cli.options import overrides_from
-from orchestrator.cli.screen import ask, bad, complain, counted, good, plain, say, say_json
+from orchestrator.cli.screen import ask, bad, complain, counted, good, one_line, plain, say, say_json
 from orchestrator.config import Config
 from orchestrator.home import Home
 from orchestrator.lifecycle.memory_needs import predicted_facts
@@ -33,12 +33,26 @@ def validate_spec(path: Path, params: tuple[str, ...], *, as_json: bool) -> int:
     spec = load_spec(path, overrides_from(params))
     files = files_to_send(spec, Home.locate())
     size = sum(file.size for file in files)
+    smoke = spec.resolved(spec.variants[0].name, spec.smoke).run if spec.smoke else None
     if as_json:
-        say_json({"valid": True, "name": spec.name, "files": len(files), "bytes": size, "spec": spec.to_json()})
+        say_json(
+            {
+                "valid": True,
+                "name": spec.name,
+                "files": len(files),
+                "bytes": size,
+                "smoke": smoke,
+                "spec": spec.to_json(),
+            }
+        )
         return 0
     variants = ", ".join(variant.name for variant in spec.variants)
     say(f"{good('✓')} {path}: {spec.name} is valid; variants: {variants}")
     say(f"  uploads {counted(len(files), 'file')}, {format_size(size)}, from {spec.workdir}")
+    if smoke:
+        say(f"  submit --smoke-first tries this here before anything is rented: {one_line(smoke)}")
+    else:
+        say("  has no smoke section: submit --smoke-first cannot try it here before anything is rented")
     return 0
 
 

@@ -81,7 +81,7 @@ class Follower:
 
     def _show_event(self, event: Row) -> None:
         kind, text = event["kind"], plain(event["text"])
-        if kind in ("submitted", "finished"):
+        if kind in ("smoke", "submitted", "finished"):
             return
         self._line.clear()
         if kind == "attempt":

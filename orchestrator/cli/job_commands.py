@@ -31,6 +31,10 @@ def submit(
     param: ParamOption = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return at once; the job goes on by itself.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before money is spent.")] = False,
+    smoke: Annotated[
+        bool,
+        typer.Option("--smoke-first", help="First run it here, tiny, as its smoke section says; stop if it fails."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a job: plan, rent, upload, run, fetch, give back; fall back when memory runs out.
@@ -40,7 +44,7 @@ def submit(
     from orchestrator.cli.running import submit_and_follow
 
     wish = wish_from(spec, budget, priority, backend, max_runtime, param)
-    raise typer.Exit(submit_and_follow(Home.locate(), wish, detach=detach, yes=yes, as_json=as_json))
+    raise typer.Exit(submit_and_follow(Home.locate(), wish, detach=detach, yes=yes, as_json=as_json, smoke=smoke))
 
 
 def plan(

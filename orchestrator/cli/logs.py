@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.cli.screen import plain, say
+from orchestrator.cli.growing import GrowingLog
+from orchestrator.cli.screen import say
 from orchestrator.cli.waker import Waker
 from orchestrator.home import Home
 from orchestrator.lifecycle.logs import LOGS
 from orchestrator.records.reading import Reader
 from orchestrator.records.states import JobState
-from orchestrator.text import TerminalText
 
 LOOK_SECONDS = 0.2
 
@@ -23,42 +22,19 @@ def show_logs(home: Home, reader: Reader, job: str, attempt: int | None, *, foll
 
     Raises UnknownAttempt.
     """
-    shown: dict[Path, _Log] = {}
+    shown: dict[Path, GrowingLog] = {}
     waker = Waker(home)
     while True:
         final = JobState(reader.job(job)["state"]).final
         over = final or not follow
         for number in reader.numbers(job, attempt)[-1:]:
             for path in (home.attempt(job, number) / name for name in LOGS):
-                shown.setdefault(path, _Log(path)).show_new(last=over)
+                shown.setdefault(path, GrowingLog(path, sys.stdout)).show_new(last=over)
         if over:
             return 0 if any(log.seen for log in shown.values()) else _nothing(job, final=final)
         if words := waker.look():
             print(words, file=sys.stderr, flush=True)
         time.sleep(LOOK_SECONDS)
-
-
-@dataclass
-class _Log:
-    """One file and how much of it was printed."""
-
-    path: Path
-    seen: int = 0
-    _text: TerminalText = field(default_factory=TerminalText)
-
-    def show_new(self, *, last: bool) -> None:
-        """Print what was written since; with ``last``, also what seems to be cut in the middle of a character."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self.seen)
-                while data := file.read(1 << 20):
-                    sys.stdout.write(plain(self._text(data)))
-                self.seen = file.tell()
-        except FileNotFoundError:
-            return
-        if last:
-            sys.stdout.write(plain(self._text(b"", last=True)))
-        sys.stdout.flush()
 
 
 def _nothing(job: str, *, final: bool) -> int:

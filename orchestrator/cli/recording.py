@@ -14,6 +14,7 @@ from orchestrator.home import Home
 from orchestrator.lifecycle.jobfile import kept_environment
 from orchestrator.lifecycle.memory_needs import requests_for_traces
 from orchestrator.lifecycle.planning import recordable
+from orchestrator.lifecycle.smoking import Smoked
 from orchestrator.lifecycle.vault import Vault
 from orchestrator.records.jobs import add_job
 from orchestrator.records.store import Store
@@ -21,8 +22,11 @@ from orchestrator.records.tables import Job
 from orchestrator.spec.files import snapshot
 
 
-def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
-    """Keep secrets, snapshot the files, record the job; its id. The job exists only once all of it is safe."""
+def record(home: Home, store: Store, wish: Wish, prepared: Prepared, smoked: Smoked | None = None) -> str:
+    """Keep secrets, snapshot the files, record the job; its id. The job exists only once all of it is safe.
+
+    A smoke run that went through is told with it, in the same transaction.
+    """
     spec = prepared.spec
     job_id = f"{spec.name}-{_suffix()}"
     options = {
@@ -46,7 +50,8 @@ def record(home: Home, store: Store, wish: Wish, prepared: Prepared) -> str:
     try:
         Vault(home).keep(job_id, spec.secrets, os.environ)
         snapshot(spec.workdir, prepared.files, home.source(job_id))
-        add_job(store, job, f"submitted with a budget of {format_usd(wish.budget_micros)}")
+        told = [("smoke", smoked.note, smoked.to_json())] if smoked else []
+        add_job(store, job, f"submitted with a budget of {format_usd(wish.budget_micros)}", told)
     except BaseException:
         Vault(home).forget(job_id)
         shutil.rmtree(home.folder(job_id), ignore_errors=True)

@@ -16,6 +16,7 @@ from orchestrator.cli.following import Follower, ask_interrupted
 from orchestrator.cli.plans import plan_text
 from orchestrator.cli.recording import record
 from orchestrator.cli.screen import bold, complain, counted, dim, say, say_json
+from orchestrator.cli.smoking import SmokeStopped, smoke_first
 from orchestrator.cli.submitting import NO_PLAN, Wish, agreed, prepare, say_no_plan, say_submitted
 from orchestrator.clock import SystemClock, stamp
 from orchestrator.config import Config
@@ -25,6 +26,7 @@ from orchestrator.lifecycle.bills import ask_for_bills
 from orchestrator.lifecycle.journal import Journal
 from orchestrator.lifecycle.reaper import Discrepancy, discrepancies, mend
 from orchestrator.lifecycle.registry import Backends
+from orchestrator.lifecycle.smoking import smoke_settings
 from orchestrator.lifecycle.tools import Tools
 from orchestrator.lifecycle.vault import Vault
 from orchestrator.lifecycle.waking import ensure_worker
@@ -38,11 +40,13 @@ from orchestrator.records.store import Store
 from orchestrator.redaction import Redactor
 
 
-def submit_and_follow(home: Home, wish: Wish, *, detach: bool, yes: bool, as_json: bool) -> int:
-    """Plan, ask, record, and watch to the end unless detached."""
+def submit_and_follow(home: Home, wish: Wish, *, detach: bool, yes: bool, as_json: bool, smoke: bool = False) -> int:
+    """Plan, run it tiny here if asked to, ask, record, and watch to the end unless detached."""
     home.ensure()
     store = Store(home.journal)
     prepared = prepare(home, Reader(home.journal), wish)
+    if smoke:
+        smoke_settings(prepared.spec)
     if not as_json:
         say(f"{bold(prepared.spec.name)}: {counted(len(prepared.files), 'file')}\n")
         say(plan_text(prepared.plan.to_json()))
@@ -50,10 +54,14 @@ def submit_and_follow(home: Home, wish: Wish, *, detach: bool, yes: bool, as_jso
         say_json({"plan": prepared.plan.to_json()}) if as_json else say_no_plan(prepared.plan)
         return NO_PLAN
     _warn_of_fleeting_keys(home, prepared.plan)
+    try:
+        smoked = smoke_first(home, prepared, as_json=as_json) if smoke else None
+    except SmokeStopped as stopped:
+        return stopped.code
     if not agreed(prepared.plan, yes=yes):
         complain("nothing was submitted")
         return 130
-    job = record(home, store, wish, prepared)
+    job = record(home, store, wish, prepared, smoked)
     ensure_worker(home)
     if detach:
         say_submitted(job, as_json=as_json)

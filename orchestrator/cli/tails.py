@@ -16,5 +16,10 @@ def last_lines(folder: Path, count: int) -> list[str]:
 
 def last_lines_of(path: Path, count: int) -> list[str]:
     """The last lines of one file that are not empty; none if there is no file."""
-    text = TerminalText()(log_tail(path), last=True)
+    return last_lines_in(log_tail(path), count)
+
+
+def last_lines_in(data: bytes, count: int) -> list[str]:
+    """The last lines of what a program wrote that are not empty."""
+    text = TerminalText()(data, last=True)
     return [plain(line) for line in text.splitlines() if line.strip()][-count:]

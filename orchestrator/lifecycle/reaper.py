@@ -15,6 +15,8 @@ from sqlmodel import col, select
 
 from backends.base import Backend, BackendError, Lease, NotYetGone
 from orchestrator.clock import stamp
+from orchestrator.home import Home
+from orchestrator.lifecycle.locks import is_held
 from orchestrator.lifecycle.registry import backend_names
 from orchestrator.lifecycle.tools import Tools
 from orchestrator.records.attempts import backends_used, known_keys, lease_is_gone, leases_not_gone
@@ -57,7 +59,7 @@ def discrepancies(tools: Tools, names: Iterable[str] = ()) -> tuple[list[Discrep
     unasked = {}
     for name in list(names) or backend_names():
         try:
-            found += _compare(tools.store, tools.backends.get(name))
+            found += _compare(tools.home, tools.store, tools.backends.get(name))
         except BackendError as error:
             unasked[name] = str(error)
     return found, unasked
@@ -89,14 +91,17 @@ def mend(tools: Tools, found: Discrepancy) -> str:
     return "given back" if found.lease else "record closed"
 
 
-def _compare(store: Store, backend: Backend) -> Iterable[Discrepancy]:
-    """Differences of one backend. Owners are asked for last: whatever was listed had its owner recorded before."""
+def _compare(home: Home, store: Store, backend: Backend) -> Iterable[Discrepancy]:
+    """Differences of one backend. A tiny run belongs to whoever watches it, as long as that program lives.
+
+    Owners are asked for last: whatever was listed had its owner recorded before.
+    """
     owned = {lease.key: lease for lease in backend.owned()}
     recorded = leases_not_gone(store)
     owners = _open_keys(store)
     known = known_keys(store, owned)
     for key, lease in sorted(owned.items()):
-        if key not in owners:
+        if key not in owners and not is_held(home.tiny_lock(key)):
             text = f"{backend.name} {lease.id} ({key}) is rented, but no attempt that is under way owns it"
             ours = key in known or bool(lease.details.get("own_machine"))
             text += "" if ours else "; this journal does not know it: another computer of yours may be using it"

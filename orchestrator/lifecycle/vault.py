@@ -20,6 +20,20 @@ class MissingSecret(Exception):
     """A secret that the spec names has no value; the message says how to give it one."""
 
 
+def found_now(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """The value of each, of this terminal or the keyring; nothing is stored. Raises MissingSecret if one lacks."""
+    values: dict[str, str] = {}
+    for name in names:
+        value = environment.get(name) or from_keyring(name)
+        if value is None:
+            raise MissingSecret(
+                f"The secret {name} has no value. Set it in this terminal (export {name}=...), "
+                f"or keep it in the OS keyring (keyring set {KEYRING_SERVICE} {name})."
+            )
+        values[name] = value
+    return values
+
+
 class Vault:
     """The secrets of one home's unfinished jobs."""
 
@@ -28,16 +42,9 @@ class Vault:
 
     def keep(self, job: str, names: Iterable[str], environment: Mapping[str, str]) -> None:
         """Store what the environment holds of ``names`` for ``job``. Raises MissingSecret for one found nowhere."""
-        values: dict[str, str] = {}
-        for name in names:
-            if value := environment.get(name):
-                values[name] = value
-            elif from_keyring(name) is None:
-                raise MissingSecret(
-                    f"The secret {name} has no value. Set it in this terminal (export {name}=...), "
-                    f"or keep it in the OS keyring (keyring set {KEYRING_SERVICE} {name})."
-                )
-        if values:
+        wanted = list(names)
+        found_now(wanted, environment)
+        if values := {name: environment[name] for name in wanted if environment.get(name)}:
             self._write(job, values)
 
     def kept(self, job: str) -> dict[str, str]:

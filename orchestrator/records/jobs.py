@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, update
@@ -15,11 +15,13 @@ from orchestrator.records.store import Store
 from orchestrator.records.tables import Attempt, Event, Job
 
 
-def add_job(store: Store, job: Job, text: str) -> None:
-    """Record a new job, queued."""
+def add_job(store: Store, job: Job, text: str, told: Sequence[tuple[str, str, Mapping[str, Any]]] = ()) -> None:
+    """Record a new job, queued; with what is ``told`` of it before it begins: kind, text and numbers of each event."""
     with store.write() as session:
         session.add(job)
         session.flush()
+        for kind, words, data in told:
+            add_event(session, job.id, job.created_at, kind, words, data)
         add_event(session, job.id, job.created_at, "submitted", text)
 
 

@@ -9,7 +9,9 @@ from orchestrator.records.reading import Reader, Row
 
 Json = dict[str, Any]
 
-_NOTES = frozenset({"waiting", "preflight", "fetch", "cancel", "resumed", "price", "unreachable", "reached", "silent"})
+_NOTES = frozenset(
+    {"smoke", "waiting", "preflight", "fetch", "cancel", "resumed", "price", "unreachable", "reached", "silent"}
+)
 """Kinds of events that attempts and steps do not tell by themselves."""
 
 

@@ -33,7 +33,8 @@ from orchestrator.spec.values import Comparison, WrongValueError, as_list, as_ma
 DEFAULT_RUNTIME = 86400.0
 DEFAULT_IDLE = 900.0
 DEFAULT_ATTEMPTS = 4
-DEFAULT_PROBE = 600.0
+DEFAULT_TINY = 600.0
+DEFAULT_SMOKE_MEMORY = 4_000_000_000
 DEFAULT_LOG_SIZE = 50_000_000
 
 
@@ -200,7 +201,7 @@ class ProbeRuns(Part):
     )
     params: Params = Field(default_factory=dict, description="Parameters that differ, such as {steps: 2}.")
     env: Env = Field(default_factory=dict, description="Environment variables added or changed.")
-    timeout: Seconds = Field(DEFAULT_PROBE, description="Longest of one run, its setup included; 10m if not given.")
+    timeout: Seconds = Field(DEFAULT_TINY, description="Longest of one run, its setup included; 10m if not given.")
     memory: Size | None = Field(None, description="Most RAM that a run may take; what this machine can give if not.")
 
     @model_validator(mode="after")
@@ -219,3 +220,5 @@ class Smoke(Part):
 
     params: Params = Field(default_factory=dict, description="Parameters that differ.")
     env: Env = Field(default_factory=dict, description="Environment variables added or changed.")
+    timeout: Seconds = Field(DEFAULT_TINY, description="Longest of the run, its setup included; 10m if not given.")
+    memory: Size = Field(DEFAULT_SMOKE_MEMORY, description="Most RAM that the run may take; 4 GB if not given.")

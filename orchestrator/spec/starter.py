@@ -38,6 +38,8 @@ needs:
 #   - {{name: small, params: {{batch_size: 4}}, quality: 0.95}}
 # duration: {{on: cpu, minutes: 30}}  # a first guess; recorded runs replace it
 
+# smoke: {{params: {{batch_size: 1}}}}  # tiny: `gpujob submit --smoke-first` tries it here before anything is rented
+
 limits:
   runtime: 2h                       # one attempt is ended after this time
   idle: 15m                         # and when it does nothing for so long

@@ -1,6 +1,6 @@
 """Tests of the jobs that need torch: `make test-jobs` installs what they need and runs them.
 
-Where it is missing no module here is imported, so a test may import torch at its top; each module is skipped, and says why.
+Where it is missing no module here is imported, so a test may import torch at its top; each is skipped, and says why.
 """
 
 from __future__ import annotations

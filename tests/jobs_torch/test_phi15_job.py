@@ -58,8 +58,9 @@ def test_every_recipe_learns(recipe):
     assert few is (recipe == "lora")
 
 
-@pytest.mark.parametrize("recipe", [["--lr", "1e-3"], RECIPES["offload"]], ids=["full", "offload"])
-def test_a_resumed_run_equals_an_uninterrupted_one(recipe, tmp_path):
+@pytest.mark.parametrize("name", ["full", "offload", "adamw-8bit", "lora"])
+def test_a_resumed_run_equals_an_uninterrupted_one(name, tmp_path):
+    recipe = ["--max-train-examples", "48", *RECIPES.get(name, ["--lr", "1e-3"])]
     whole = run("--epochs", "3", *recipe, "--checkpoints", "whole", out="whole-results")
     run("--epochs", "2", *recipe, "--checkpoints", "parts", out="parts-results")
     resumed = run("--epochs", "3", *recipe, "--checkpoints", "parts", out="parts-results")

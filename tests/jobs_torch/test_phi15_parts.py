@@ -40,7 +40,7 @@ def test_center_loss_is_half_the_squared_distance_from_the_own_centre():
 
 
 def test_separation_loss_counts_other_centres_within_the_margin():
-    """The first is sqrt(0.36+0.04)=0.632 from centre 1 and sqrt(2.56+0.64)=1.79 from centre 2; the second sqrt(2) from both."""
+    """The first is sqrt(0.4) = 0.63 from centre 1 and sqrt(3.2) = 1.79 from centre 2, the second sqrt(2) from both."""
     expected = (1 - math.sqrt(0.4)) ** 2 / 4
     assert geometry.separation_loss(POINTS, LABELS, CENTERS).item() == pytest.approx(expected, rel=1e-5)
     wide = (2 - math.sqrt(0.4)) ** 2 + (2 - math.sqrt(3.2)) ** 2 + 2 * (2 - math.sqrt(2)) ** 2

@@ -1,4 +1,4 @@
-"""The jobs in jobs/ that came from the source documents, as the planner sees them: their own specs, their own numbers."""
+"""The jobs in jobs/ that came from source documents, as the planner sees them: their own specs and numbers."""
 
 from __future__ import annotations
 
@@ -75,8 +75,10 @@ class TestPhi15:
         assert refused(made, Code.VRAM) == {"full", "accumulate"}
         reason = next(each.reason for each in made.rejected if each.variant == "full")
         assert reason.startswith("VRAM predicted: 23.7 GB")
-        assert "has 16.9 GB: 99.6% chance to run out" in reason
+        assert "has 16.9 GB: 99.6% chance to run out; note: all weights, mixed precision" in reason
+        assert "By hand: 2.6 GB weights + 2.6 gradients + 10.4 AdamW + 3 to 4 activations = 19 to 20 GB" in reason
         assert rungs(made)[0] == ("lora", "laptop")
+        assert made.ladder[0].reasons[-1].startswith("note: adapters of rank 16")
         assert made.p_success > 0.95
 
     def test_who_minds_money_and_quality_more_than_time_gets_8_bit_optimizer(self, tmp_path):
