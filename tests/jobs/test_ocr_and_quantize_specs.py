@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.cli.estimating import estimate_spec
+from orchestrator.home import Home
 from orchestrator.spec.load import load_spec
 
 JOBS = Path(__file__).parents[2] / "jobs"
 OCR = JOBS / "deepseek_ocr" / "ocr_eval.yaml"
 GB = 1e9
+Estimate = Callable[[str], tuple[dict[str, Any], int]]
 COLAB_RAM = 10.7
 """Of the 12.7 GB that document 000 ran out of, 2 are taken before a job begins."""
 
 
-def estimate(variant: str, tmp_path: Path) -> tuple[dict[str, Any], int]:
-    """The estimate of a variant for Colab's free runtime, and the exit code."""
-    gpujob = str(Path(sys.executable).parent / "gpujob")
-    command = [gpujob, "estimate", str(OCR), "--variant", variant, "--target", "colab-free", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
-    return json.loads(done.stdout), done.returncode
+@pytest.fixture
+def estimate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Estimate:
+    """`gpujob estimate --variant ... --target colab-free --json`: what it prints, and its exit code."""
+
+    def asked(variant: str) -> tuple[dict[str, Any], int]:
+        code = estimate_spec(Home(tmp_path), OCR, None, variant, "colab-free", {}, as_json=True)
+        return json.loads(capsys.readouterr().out), code
+
+    return asked
 
 
-def test_the_published_way_to_load_dies_in_colabs_ram_and_the_words_say_what_mends_it(tmp_path: Path) -> None:
-    found, code = estimate("as-published", tmp_path)
+def test_the_published_way_to_load_dies_in_colabs_ram_and_the_words_say_what_mends_it(estimate: Estimate) -> None:
+    found, code = estimate("as-published")
     assert code == 3
     assert found["ram"]["terms"]["weights being loaded"] == pytest.approx(13.3 * GB, rel=0.01)
     assert found["ram"]["peak_bytes"] > 12.7 * GB
@@ -41,9 +46,9 @@ def test_the_published_way_to_load_dies_in_colabs_ram_and_the_words_say_what_men
 
 
 @pytest.mark.parametrize(("variant", "ram", "vram"), [("bf16", 1.0, 9.0), ("fp16", 7.6, 9.0), ("nf4", 1.0, 4.5)])
-def test_the_other_ways_fit(variant: str, ram: float, vram: float, tmp_path: Path) -> None:
+def test_the_other_ways_fit(variant: str, ram: float, vram: float, estimate: Estimate) -> None:
     """The table of the job's README."""
-    found, code = estimate(variant, tmp_path)
+    found, code = estimate(variant)
     assert code == 0
     assert found["ram"]["peak_bytes"] == pytest.approx(ram * GB, rel=0.05)
     assert found["vram"]["peak_bytes"] == pytest.approx(vram * GB, rel=0.05)
