@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backends.channels.drive_replies import Entry
 
 LEASE_KEY = "gpujob-lease"
+LARGEST_FACTS = 1 << 20
 
 
 class Post:
@@ -62,6 +63,8 @@ class Post:
         with self._lock:
             version, facts = self._read.get(entry.id, (None, None))
             if version is None or version != entry.sha256:
+                if entry.size > LARGEST_FACTS:
+                    return None
                 with suppress(Transient):  # damaged, or older than it says: the next heartbeat mends it
                     facts = session_facts(self.drive.content(entry), entry.modified)
                     self._read[entry.id] = (entry.sha256, facts)
@@ -102,12 +105,12 @@ class Post:
         self.drive.put_bytes(self.mailbox, f"end-{agent}", b"end")
 
     def sweep(self) -> None:
-        """Remove what agents have left that are long gone."""
+        """Remove what agents have left that are long gone, and claims that no list showed when they were withdrawn."""
         here = {each.id for each in self.sessions(fresh=True)}
         now = self.now()
         for each in self._entries():
             kind, _, name = each.name.partition("-")
-            gone = kind in ("agent", "end") and name.removesuffix(".json") not in here
+            gone = kind in ("agent", "end", "claim") and name.removesuffix(".json") not in here
             if gone and (now - each.modified).total_seconds() > OLD_SECONDS:
                 self.drive.delete(each.id)
 
@@ -116,12 +119,16 @@ class Post:
         return {each.name: each for each in self.drive.list_files(folder)}
 
     def json_of(self, entry: Entry) -> Any:
-        """A JSON file's value; None where it is none."""
+        """A JSON file's value; None where it is none, or absurdly large."""
+        if entry.size > LARGEST_JSON:
+            return None
         try:
             return json.loads(self.drive.content(entry))
         except (ValueError, RecursionError):
             return None
 
 
-OLD_SECONDS = 86400.0
-"""An agent's file is kept for a day, for whoever asks what became of it."""
+OLD_SECONDS = 2 * 86400.0
+"""No session lives half as long; until then an agent's file tells whoever asks what became of it."""
+LARGEST_JSON = 64 << 20
+"""Bytes of a listing of a million files; nothing larger is read into memory."""

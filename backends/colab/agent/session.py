@@ -39,7 +39,7 @@ def now() -> float:
 
 
 class Session:
-    """One notebook's agent. ``sessions`` is the mailbox folder's id."""
+    """One notebook's agent. ``pace`` shortens its pauses, for tests; never its lease."""
 
     def __init__(self, token: dict[str, Any], pace: float = 1.0) -> None:
         api = checked_api()

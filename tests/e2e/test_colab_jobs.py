@@ -41,6 +41,7 @@ def test_jobs_go_to_the_session_and_come_home(colabber: Colabber, drive: DriveEm
     again = colabber.colab(colabber.job(QUICK, *ON_CPU, name="again"))
     assert outcomes(again) == ["succeeded"]
     assert colabber.left_in_mailbox() == []
+    assert drive.busiest_minute() < drive.settings.units_per_minute_per_user / 2
     seen = colabber.json("colab", "status")
     (session,) = seen["sessions"]
     assert (session["gpu"], session["job"]) == (None, None)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +36,7 @@ from backends.colab.agent.seal import NotOurs, seal, unseal
 from backends.colab.agent.trees import Blob, Item, as_rows, digest_of, lacking, pack, unpack
 from backends.colab.backend import ColabBackend
 from backends.colab.choosing import chosen
+from backends.colab.notebook import carried
 from backends.colab.offers import Used, kinds, offers
 from backends.colab.records import Claim
 from backends.colab.sessions import SessionFacts, session_facts
@@ -338,7 +342,7 @@ def test_what_long_gone_agents_left_is_removed(bench: Bench, drive: DriveEmulato
         pass
     bench.backend.post.sweep()
     assert [file.name for file in drive.files() if file.name.startswith("agent-")]
-    drive.advance(2 * 86400)
+    drive.advance(3 * 86400)
     bench.backend.post.sweep()
     assert [file.name for file in drive.files() if file.name.startswith("agent-")] == []
 
@@ -389,3 +393,43 @@ def test_a_torn_line_of_notes_is_passed_over(tmp_path: Path) -> None:
         file.write('{"offer": "free T')
     assert backend.used() == Used(3600, 1.71)
     assert Claim("k", "free T4", "a", "n", 0.0).folder == ""
+
+
+def test_the_agent_is_of_a_python_that_colab_has_and_brings_all_it_imports(tmp_path: Path) -> None:
+    files = carried()
+    for name, text in files.items():
+        ast.parse(text, name, feature_version=(3, 10))
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from backends.colab.agent import session as s; print(s.PROTOCOL)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.stdout.strip() == str(agent.PROTOCOL), done.stderr
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [["d", "", 0, 0, 0, "", "", 0], ["f", "../../evil", 1, 0, 0, "", "a" * 64, 0]],
+        [["d", "", 0, 0, 0, "", "", 0], ["l", "link", 0, 0, 0, "/etc", "", 0]],
+        [["f", "", 1, 0, 0, "", "../../evil", 0]],
+        [["f", "", 1, 0, 0, "", "a" * 64, -5]],
+        [["f", "", 10**13, 0, 0, "", "a" * 64, 0]],
+        [["f", ""]],
+        {"f": 1},
+    ],
+)
+def test_nothing_is_believed_that_no_folder_can_hold(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: Any
+) -> None:
+    monkeypatch.setattr("backends.colab.agent.lease.as_rows", lambda items: rows)
+    (tmp_path / "tree").mkdir()
+    with bench.agent():
+        lease = bench.backend.create(bench.request("job-a1"))
+        eventually(lambda: bench.taken(lease), "the agent takes it")
+        machine = bench.backend.connect(lease)
+        machine.push(tmp_path / "tree", "job-a1", lambda done, total: None)
+        with pytest.raises(Rejected):
+            machine.pull("job-a1", tmp_path / "home", lambda done, total: None)
+    assert not (tmp_path / "home").exists()
