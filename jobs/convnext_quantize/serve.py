@@ -91,7 +91,9 @@ def main() -> int:
         print(f"cannot serve: {error}", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:
-        print(f"out of memory: {in_megabytes(args.memory)} are not enough: {error}", file=sys.stderr)
+        short = isinstance(error, MemoryError) or "allocate memory" in str(error)
+        why = f"out of memory: {in_megabytes(args.memory)} are not enough" if short else "cannot serve"
+        print(f"{why}: {error}", file=sys.stderr)
         return 1
     held = {"held_bytes": held_bytes(), "peak_rss_bytes": peak_rss_bytes(), "cap_bytes": args.memory}
     print(json.dumps({**served, "file_bytes": size, **held}))
