@@ -336,6 +336,14 @@ class Keyed(Protocol):
 
 
 @runtime_checkable
+class SignedIn(Protocol):
+    """Optional power: the key is got by signing in, in a browser."""
+
+    def sign_in(self, client: Path, *, browser: bool = True) -> str:
+        """The key's value, by the OAuth client in the file ``client``. Raises AuthError where the user refuses."""
+
+
+@runtime_checkable
 class Fated(Protocol):
     """Optional power: the provider says what became of a machine that no longer answers."""
 

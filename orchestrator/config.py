@@ -179,6 +179,23 @@ SETTINGS: dict[str, Setting] = {
     "runpod.api": Setting(
         "the address of RunPod's API; RUNPOD_API_BASE_URL goes before it", "default", _default_or(_api), _or_default
     ),
+    "colab.plan": Setting(
+        "what you have: free, pro (you pay for Colab Pro), or payg (you have bought compute units)",
+        "free",
+        _one_of("free", "pro", "payg"),
+    ),
+    "colab.uses": Setting(
+        "how many jobs a month would share a subscription to Colab Pro that you do not have yet", "1", _one_or_more
+    ),
+    "colab.weekly_hours": Setting("hours of free GPU runtimes that Google gives you in a week", "15", _count),
+    "colab.wait": Setting(
+        "how long it takes you to open the notebook, as plans count it", "10m", parse_duration, format_duration
+    ),
+    "colab.patience": Setting(
+        "how long a job waits for a Colab session before the next offer is tried", "1h", parse_duration, format_duration
+    ),
+    "colab.poll": Setting("how often Google Drive is asked what is new", "2s", parse_duration, format_duration),
+    "colab.api": Setting("another address of Google Drive's API", "default", _default_or(_api), _or_default),
     "attempt.start_deadline": Setting(
         "how long a rented machine may take until it can be reached; then it is given back",
         "15m",

@@ -30,10 +30,10 @@ from backends.base import (
 from backends.billing import price_of
 from backends.channels.ssh_keys import HostKeys, identity
 from backends.failpoints import failpoint
+from backends.recent import Recent
 from backends.runpod import catalog, marks
 from backends.runpod.clocks import agreed_now
 from backends.runpod.ends import Ends
-from backends.runpod.listing import Recent
 from backends.runpod.market import Market
 from backends.runpod.replies import Pod, PodStatus, SshEndpoint, read_bill
 from backends.runpod.requests import Wish, pod_billing

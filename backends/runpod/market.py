@@ -11,8 +11,8 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from backends.base import LeaseRequest, NoCapacity, Offer, Rejected
+from backends.recent import Recent
 from backends.runpod import catalog
-from backends.runpod.listing import Recent
 from backends.runpod.requests import Wish, cpu_catalog, gpu_catalog
 from backends.runpod.settings import Settings
 from backends.runpod.wishes import wish_for

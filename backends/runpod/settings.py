@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
-from urllib.parse import urlsplit
 
-from backends.base import AuthError, Credential, Rejected
+from backends.addresses import checked_address
+from backends.base import AuthError, Credential
 
 API = "https://api.runpod.io"
 API_VARIABLE = "RUNPOD_API_BASE_URL"
@@ -56,7 +56,7 @@ class Settings:
         cloud = settings.get("cloud", "all")
         return cls(
             credential=lambda: find(KEY_NAME),
-            api=checked_address(os.environ.get(API_VARIABLE) or settings.get("api") or API),
+            api=_api(os.environ.get(API_VARIABLE) or settings.get("api") or API),
             client=settings.get("client", "rest"),
             clouds=("secure", "community") if cloud == "all" else (cloud,),
             spot=settings.get("spot", False),
@@ -78,14 +78,7 @@ class Settings:
         )
 
 
-def checked_address(address: str) -> str:
-    """``address`` without a slash at its end. Raises Rejected for one over which the key would travel in the clear."""
-    parts = urlsplit(address.rstrip("/"))
-    at_home = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
-    if parts.hostname and (parts.scheme == "https" or at_home):
-        return address.rstrip("/")
-    raise Rejected(
-        f"{address!r} is no address for the RunPod API",
-        advice=f"Only https (or http on this machine) will do: the key is sent there. Unset {API_VARIABLE} or "
-        "`gpujob config set runpod.api default`.",
+def _api(address: str) -> str:
+    return checked_address(
+        address, "the RunPod API", f"Unset {API_VARIABLE} or `gpujob config set runpod.api default`."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,11 +32,21 @@ def setup(
     in_file: Annotated[
         bool, typer.Option("--in-file", help="Keep it in a file only you can read, not in the OS keyring.")
     ] = False,
+    client: Annotated[
+        Path | None,
+        typer.Option("--client", metavar="FILE", help="Sign in in a browser with this client_secret.json (colab)."),
+    ] = None,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the browser, or print the link.")
+    ] = True,
 ) -> None:
     """Set a backend up: ask for its key, try it, and keep it.
 
     Example: gpujob backends setup runpod
     """
-    from orchestrator.cli.setting_up import set_up
+    from orchestrator.cli.setting_up import set_up, set_up_by_browser
 
-    raise typer.Exit(set_up(Home.locate().ensure(), name, key_stdin=key_stdin, in_file=in_file))
+    home = Home.locate().ensure()
+    if client is not None:
+        raise typer.Exit(set_up_by_browser(home, name, client, browser=browser, in_file=in_file))
+    raise typer.Exit(set_up(home, name, key_stdin=key_stdin, in_file=in_file))

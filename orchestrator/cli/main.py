@@ -12,6 +12,7 @@ import typer
 from orchestrator import __version__
 from orchestrator.cli.backend_commands import backends_app
 from orchestrator.cli.catalog_commands import catalog_app, offers
+from orchestrator.cli.colab_commands import colab_app
 from orchestrator.cli.config_commands import config_app
 from orchestrator.cli.failing import guarded
 from orchestrator.cli.history_commands import history_app
@@ -40,6 +41,7 @@ for group, name in (
     (config_app, "config"),
     (catalog_app, "catalog"),
     (backends_app, "backends"),
+    (colab_app, "colab"),
     (history_app, "history"),
 ):
     app.add_typer(group, name=name)

@@ -170,10 +170,17 @@ def _facts(attempt: dict[str, Any]) -> str:
         f"peak RAM {format_size(attempt['peak_ram_bytes'])}" if attempt["peak_ram_bytes"] else "",
         f"cap {format_size(attempt['ram_cap_bytes'])}" if attempt["ram_cap_bytes"] else "",
         f"peak VRAM {format_size(attempt['peak_vram_bytes'])}" if attempt["peak_vram_bytes"] else "",
-        f"cost {usd(attempt['cost_usd'])} of {usd(attempt['reserved_usd'])} reserved",
+        _cost(attempt),
         _bill(attempt),
     ]
     return ", ".join(fact for fact in facts if fact)
+
+
+def _cost(attempt: dict[str, Any]) -> str:
+    """Known once it is over; until then what it may cost at most."""
+    if attempt["state"] == "open":
+        return f"{usd(attempt['reserved_usd'])} reserved for it at {usd(attempt['usd_per_hour'])}/h"
+    return f"cost {usd(attempt['cost_usd'])} of {usd(attempt['reserved_usd'])} reserved"
 
 
 def _bill(attempt: dict[str, Any]) -> str:

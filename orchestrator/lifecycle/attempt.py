@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from backends.base import BackendError, Offer, RunPhase
+from backends.base import BackendError, NotYetGone, Offer, Rejected, RunPhase
 from backends.failpoints import failpoint
 from backends.runner.runner import FETCHED, PREFLIGHT_REFUSES
 from orchestrator.lifecycle.bills import ask_for_bill
@@ -25,7 +25,7 @@ from orchestrator.lifecycle.endings import (
     TimeUp,
     verdict_of_failure,
 )
-from orchestrator.lifecycle.executing import Execution
+from orchestrator.lifecycle.executing import OUT_OF_REACH, Execution
 from orchestrator.lifecycle.fetching import fetch_all
 from orchestrator.lifecycle.journal import Journal, Json, Patience
 from orchestrator.lifecycle.keeping import mend_checkpoints
@@ -46,11 +46,11 @@ from orchestrator.spec.model import JobSpec
 OBTAINING = Patience(tries=10)
 """While nothing is rented yet, waiting for a provider that does not answer costs nothing."""
 
-REACHING = Patience(insistent=True, longest_wait=30.0)
+REACHING = Patience(longest_wait=30.0, uncounted=OUT_OF_REACH)
 """A rented machine is asked until its time is up: it is paid for, and holds what the run made."""
 
-GIVING_BACK = Patience(tries=10_000)
-"""Never given up: it costs money while it is there."""
+GIVING_BACK = Patience(uncounted=(*OUT_OF_REACH, NotYetGone, Rejected, OSError))
+"""Never given up: it costs money while it is there, and whatever hinders it can be mended."""
 
 
 _NO_MACHINE = frozenset(kind.__name__ for kind in (TimeUp, TakenBack, MachineGone))

@@ -6,7 +6,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.base import BackendError, Fate, Gone, Lost, Machine, NotYetReady, RunPhase, RunStatus, Transient
+from backends.base import (
+    AuthError,
+    BackendError,
+    Fate,
+    Gone,
+    Lost,
+    Machine,
+    NotYetReady,
+    RunPhase,
+    RunStatus,
+    Transient,
+)
 from backends.failpoints import failpoint
 from backends.runner.runner import read_record
 from backends.units import format_duration
@@ -32,7 +43,8 @@ SILENT_SECONDS = 900.0
 CANCEL_SECONDS = 60.0
 """A cancelled run on a machine that has been silent for so long is given up with its machine."""
 
-OUT_OF_REACH = (Transient, NotYetReady, Lost)
+OUT_OF_REACH = (Transient, NotYetReady, Lost, AuthError)
+"""A key that is refused ends no run either: the user can mend it meanwhile."""
 
 
 @dataclass

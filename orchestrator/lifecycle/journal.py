@@ -48,18 +48,17 @@ StepError = BackendError | OSError | Ended
 class Patience:
     """How often a step is tried, and the wait in seconds before the next try (doubling).
 
-    ``insistent``: trouble in reaching the machine does not count, since the effect itself says when it is too late.
+    Errors that are ``uncounted`` never end the step: the effect itself says when it is too late.
     """
 
     tries: int = 5
     first_wait: float = 1.0
     longest_wait: float = 60.0
-    insistent: bool = False
+    uncounted: tuple[type[Exception], ...] = ()
 
     def wait_after(self, number: int, error: StepError) -> float | None:
         """Seconds to wait after try ``number`` (from 1) failed with ``error``; None when that was the last."""
-        uncounted = self.insistent and isinstance(error, _OUT_OF_REACH)
-        if not _worth_retrying(error) or (number >= self.tries and not uncounted):
+        if not isinstance(error, self.uncounted) and (number >= self.tries or not _worth_retrying(error)):
             return None
         wait = float(min(self.longest_wait, self.first_wait * 2 ** min(number - 1, 20)))
         asked = error.retry_after if isinstance(error, Transient) else None
@@ -191,11 +190,8 @@ class Journal:
             raise StaleRecord(f"try {begun.id} was taken over by another worker")
 
 
-_OUT_OF_REACH = (Transient, NotYetReady, Lost)
-
-
 def _worth_retrying(error: StepError) -> bool:
-    return isinstance(error, (*_OUT_OF_REACH, NotYetGone, OSError))
+    return isinstance(error, (Transient, NotYetReady, Lost, NotYetGone, OSError))
 
 
 def _stored(failure: StepFailed) -> Json:

@@ -26,6 +26,7 @@ from backends.base import (
     Progress,
     RunStatus,
     SetupState,
+    SignedIn,
     Transient,
 )
 
@@ -92,6 +93,11 @@ class PatientBackend(_Patient):
     def keyed(self) -> Keyed | None:
         """The optional power to be set up by one key; None where the backend has not got it."""
         return self._inner if isinstance(self._inner, Keyed) else None
+
+    @property
+    def signed_in(self) -> SignedIn | None:
+        """The optional power to be set up in a browser; None where the backend has not got it."""
+        return self._inner if isinstance(self._inner, SignedIn) else None
 
     @property
     def fated(self) -> Fated | None:

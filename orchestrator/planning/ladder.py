@@ -102,7 +102,7 @@ class _Refusal:
         by_vram = each.option.vram_out > each.option.ram_out
         return No(
             Code.VRAM if by_vram else Code.RAM,
-            self._memory.memory_of(each.candidate, vram=by_vram),
+            "; ".join([self._memory.memory_of(each.candidate, vram=by_vram), *_note(each)]),
             "change the setting that `gpujob estimate` names first, or add a backend with more memory",
             1 - chance,
         )
@@ -182,8 +182,19 @@ def _rung(each: Outlook, reserved: Reservation, end: Chances, rank: int, place: 
         ram_capacity_bytes=each.candidate.ram_capacity_bytes,
         vram_capacity_bytes=offer.vram_bytes,
         ram_cap_bytes=variant.ram_cap_bytes if offer.shared else None,
-        reasons=(f"{place}: {_merits(each, labelled=labelled)}", *each.basis, *filter(None, [offer.caveat])),
+        reasons=(
+            f"{place}: {_merits(each, labelled=labelled)}",
+            *each.basis,
+            *_note(each),
+            *filter(None, [offer.caveat]),
+        ),
     )
+
+
+def _note(each: Outlook) -> list[str]:
+    """The word of the spec's author to who reads the plan, if there is one."""
+    note = each.candidate.variant.note
+    return [f"note: {note}"] if note else []
 
 
 def _merits(each: Outlook, *, labelled: bool) -> str:

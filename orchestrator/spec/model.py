@@ -68,6 +68,7 @@ class ResolvedVariant:
     setup: str | None
     ram_cap_bytes: int | None
     model: NeuralModel | None = None
+    note: str | None = None
 
     def allows(self, offer: Offer) -> str | None:
         """None if the variant may run on ``offer``; else the reason why its ``when`` excludes it."""
@@ -145,6 +146,7 @@ class JobSpec(Part):
             setup=None if self.setup is None else fill_command(self.setup, params),
             ram_cap_bytes=need.ram_bytes,
             model=self._model_of(variant),
+            note=variant.note,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import httpx
 import pytest
 
+from backends.addresses import checked_address
 from backends.base import AuthError, Lost, NoCapacity, Rejected, Transient
 from backends.runpod.catalog import read_flavours, read_stock
 from backends.runpod.client import Client
@@ -23,7 +24,7 @@ from backends.runpod.replies import (
     read_pods,
 )
 from backends.runpod.requests import Wish, create_pod, delete_pod, gpu_catalog, graphql, list_pods
-from backends.runpod.settings import Settings, checked_address
+from backends.runpod.settings import Settings
 from tests.emulators.runpod import problems, schemas
 
 POD = {
@@ -256,7 +257,7 @@ def test_a_catalogue_out_of_contract_fails_the_call_and_not_the_program(monkeypa
 @pytest.mark.parametrize("address", ["http://api.runpod.io", "ftp://x", "api.runpod.io", "http://127.0.0.1.evil.org"])
 def test_the_key_is_never_sent_in_the_clear(address, monkeypatch):
     with pytest.raises(Rejected, match="no address"):
-        checked_address(address)
+        checked_address(address, "the RunPod API", "")
     monkeypatch.setenv("RUNPOD_API_BASE_URL", address)
     with pytest.raises(Rejected):
         Settings.read({})

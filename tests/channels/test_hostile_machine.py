@@ -14,6 +14,7 @@ import pytest
 from channels_kit import content, silent
 
 from backends.base import BackendError, Rejected, Transient
+from backends.channels import ssh_connection
 from backends.channels.ssh import SshMachine
 from backends.runner.courier import MAGIC
 from backends.runner.parcels import PART
@@ -66,8 +67,11 @@ def deflated(data: bytes) -> bytes:
 
 
 @pytest.fixture
-def evil(over_ssh: Callable[..., SshMachine], root: Path, tmp_path: Path) -> Callable[..., SshMachine]:
-    """Makes a machine whose courier sends what it is given."""
+def evil(
+    over_ssh: Callable[..., SshMachine], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., SshMachine]:
+    """Makes a machine whose courier sends what it is given, and is then silent for longer than it is waited for."""
+    monkeypatch.setattr(ssh_connection, "IO_TIMEOUT", 6.0)
 
     def make(payload: bytes, *, greeting: bytes = MAGIC, **caps: int) -> SshMachine:
         machine = over_ssh(**caps)

@@ -346,6 +346,29 @@ def test_a_backend_that_cannot_be_asked_does_not_stop_the_others(place: Rented) 
     assert place.job(job)["state"] == "succeeded"
 
 
+def test_a_key_that_is_refused_in_mid_run_ends_nothing(place: Rented) -> None:
+    """Every step that needs a machine which is there waits for the key to be mended; no try of them counts."""
+    job = place.rent(WAITS)
+    with place.worker() as worker:
+        eventually(place.runs, "the run")
+        kill(worker)
+    place.cloud.set_fault("key_refused")
+    with place.worker() as worker:
+        (said,) = eventually(lambda: place.notes(job, "unreachable"), "a word on it")
+        assert "the key is refused" in said
+        let_go(place)
+        place.cloud.set_fault("delete_refused")
+        place.cloud.clear_fault("key_refused")
+        refused = "SELECT * FROM step_try WHERE state = 'failed' AND error LIKE 'the key may not delete%'"
+        eventually(lambda: place.rows(refused), "a refused deletion")
+        assert place.job(job)["state"] == "running"
+        place.cloud.clear_fault("delete_refused")
+        eventually(lambda: place.job(job)["state"] == "succeeded", "the end")
+        kill(worker)
+    assert len(place.runs()) == 1
+    check(place, job)
+
+
 def test_a_lost_journal_does_not_hide_a_machine(place: Rented) -> None:
     place.rent(WAITS)
     with place.worker() as worker:

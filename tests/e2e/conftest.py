@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from colab_kit import Colabber, colabber_in
 from e2e_kit import Gpujob, user_in
 from renter_kit import Renter, renter_in
 
+from tests.emulators.drive import DriveEmulator
 from tests.emulators.runpod import RunPodEmulator, why_no_pods
 
 
@@ -37,6 +39,19 @@ def cloud() -> Iterator[RunPodEmulator]:
 @pytest.fixture
 def renter(tmp_path: Path, cloud: RunPodEmulator, record_property: Callable[[str, object], None]) -> Iterator[Renter]:
     with renter_in(tmp_path, cloud, record_property) as someone:
+        yield someone
+
+
+@pytest.fixture
+def drive() -> Iterator[DriveEmulator]:
+    with DriveEmulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def colabber(tmp_path: Path, drive: DriveEmulator) -> Iterator[Colabber]:
+    """A user with an emulated Drive, whose notebooks run in real kernels."""
+    with colabber_in(tmp_path, drive) as someone:
         yield someone
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.cli.options import checked_date
 from orchestrator.cli.plans import plan_text
 from orchestrator.cli.screen import StatusLine, one_line, plain, table, wrapped
-from orchestrator.cli.showing import new_evidence, short_end
+from orchestrator.cli.showing import detail_text, new_evidence, short_end
 from orchestrator.text import TerminalText, without_escapes
 
 HEADERS = ("job", "place", "spent", "how it ended")
@@ -158,6 +158,22 @@ def test_a_failed_job_does_not_repeat_its_attempt() -> None:
     assert short_end("attempt 2 ended the job: It broke", [killed]) == "failed in attempt 2: disk full"
     assert short_end("after It broke, nothing is left. Raise --budget.", [attempt]).endswith("Raise --budget.")
     assert short_end("nothing feasible", []) == "nothing feasible"
+
+
+def test_what_is_under_way_shows_what_it_may_cost_and_not_that_it_is_free() -> None:
+    attempt = {
+        "number": 1, "variant": "v", "backend": "cloud", "offer": "m", "gpu": None, "state": "open", "outcome": None,
+        "summary": None, "evidence": [], "exit_code": None, "signal": None, "peak_ram_bytes": None,
+        "peak_vram_bytes": None, "ram_cap_bytes": None, "usd_per_hour": "5.89", "cost_usd": "0.00",
+        "reserved_usd": "0.72", "provider_usd": None, "bill_expected": False, "steps": [],
+    }  # fmt: skip
+    job = {
+        "id": "j", "state": "running", "summary": "", "spent_usd": "0.00", "budget_usd": "3.00", "priority": "cost",
+        "reserved_usd": "0.72", "created_at": "2026-11-01T00:00:00", "notes": [], "plan": None, "attempts": [attempt],
+    }  # fmt: skip
+    assert detail_text(job).splitlines()[-1] == "  $0.72 reserved for it at $5.89/h"
+    attempt |= {"state": "ended", "outcome": "succeeded", "cost_usd": "0.04"}
+    assert detail_text(job).splitlines()[-1] == "  cost $0.04 of $0.72 reserved"
 
 
 # what jobs write

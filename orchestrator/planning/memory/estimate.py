@@ -174,7 +174,7 @@ def _notes(subject: Subject) -> tuple[str, ...]:
     notes = []
     if subject.diffusion:
         notes.append(NOTE)
-    elif not subject.known:
+    elif not subject.known and not model.probe:
         notes.append("only the number of parameters is known: shape guessed, activations at the upper envelope")
     elif not (recipe.known_family or subject.cnn or model.probe):
         notes.append(f"family {recipe.arch.model_type!r} was never traced: activations at the upper envelope")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import (
+    AuthError,
     Billing,
     Fate,
     Gone,
@@ -195,6 +196,8 @@ class RentedCloud:
         self._api()
         if self.cloud.fault("delete_fails"):
             raise Transient("the provider does not answer to deletions")
+        if self.cloud.fault("delete_refused"):
+            raise AuthError("the key may not delete", advice="Mend it.")
         machine = self.cloud.machine(lease.key)
         if machine:
             self.cloud.end(lease.key, "deleted")
@@ -229,6 +232,8 @@ class RentedCloud:
     def _api(self) -> None:
         if self.cloud.fault("api_down"):
             raise Transient("the provider does not answer")
+        if self.cloud.fault("key_refused"):
+            raise AuthError("the key is refused", advice="Mend it.")
 
     def _lease(self, machine: Mapping[str, Any]) -> Lease:
         disk = self.cloud.disk(machine)

@@ -6,9 +6,9 @@ import signal
 from typing import Any
 
 from backends.runner import runner
+from tests.emulators.clock import Clock
 from tests.emulators.faultproxy import FaultProxy
 from tests.emulators.runpod.billing import Amounts
-from tests.emulators.runpod.clock import Clock
 from tests.emulators.runpod.faults import Faults
 from tests.emulators.runpod.fleet import Fleet
 from tests.emulators.runpod.pods import Pod

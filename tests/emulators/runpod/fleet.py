@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.emulators.clock import Clock
 from tests.emulators.faultproxy import FaultProxy
 from tests.emulators.runpod import problems
 from tests.emulators.runpod.billing import Rates, disk_rate
-from tests.emulators.runpod.clock import Clock
 from tests.emulators.runpod.container import Container, Image, next_address, open_group
 from tests.emulators.runpod.faults import Faults
 from tests.emulators.runpod.placing import Order, place

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tests.emulators.clock import parse_rfc3339, rfc3339
 from tests.emulators.runpod.billing import Amounts, bucket_end, bucket_start, buckets
 from tests.emulators.runpod.catalog import CLOUDS, PLACEHOLDER_USD_H, Catalog, Cloud, DataCenter, GpuType
-from tests.emulators.runpod.clock import parse_rfc3339, rfc3339
 from tests.emulators.runpod.placing import numeric
 from tests.emulators.runpod.pods import Pod
 from tests.emulators.runpod.problems import Problem

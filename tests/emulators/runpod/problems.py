@@ -45,7 +45,3 @@ class Gateway(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
-
-
-class Dropped(Exception):
-    """The connection ends without an answer."""

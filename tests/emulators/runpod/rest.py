@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.emulators.clock import parse_rfc3339
 from tests.emulators.runpod import listing, schemas
-from tests.emulators.runpod.clock import parse_rfc3339
 from tests.emulators.runpod.fleet import Fleet
 from tests.emulators.runpod.placing import Order
 from tests.emulators.runpod.pods import Pod, document

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
-import sys
-import threading
 import time
 from dataclasses import dataclass
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.emulators.runpod.clock import rfc3339
+from tests.emulators.clock import rfc3339
 from tests.emulators.runpod.fleet import Fleet
 from tests.emulators.runpod.legacy import Legacy
 from tests.emulators.runpod.limits import RateLimit
-from tests.emulators.runpod.problems import Dropped, Gateway, Problem
+from tests.emulators.runpod.problems import Gateway, Problem
 from tests.emulators.runpod.rest import Answer, LogStream, Request, Rest
+from tests.emulators.serving import Dropped, EmulatorServer, hang_up
 
 MOST_BODY_BYTES = 102_400
 KEEPALIVE_SECONDS = 5.0
@@ -36,11 +33,8 @@ class Call:
     body: Any = None
 
 
-class Server(ThreadingHTTPServer):
-    """Serves until :meth:`stop`; connections that are kept alive end with it."""
-
-    daemon_threads = True
-    request_queue_size = 128
+class Server(EmulatorServer):
+    """The two APIs, the rate limit and the record of what was asked."""
 
     def __init__(self, fleet: Fleet, port: int = 0) -> None:
         self.fleet = fleet
@@ -48,49 +42,14 @@ class Server(ThreadingHTTPServer):
         self.legacy = Legacy(fleet)
         self.limit = RateLimit(fleet.settings.quotas)
         self.calls: list[Call] = []
-        self.stopping = threading.Event()
-        self._open: set[socket.socket] = set()
-        self.lock = threading.Lock()
-        self.closed = threading.Condition(self.lock)
-        super().__init__(("127.0.0.1", port), Handler)
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="runpod-http", daemon=True)
-        self._thread.start()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Remember the connection until it ends."""
-        with self.lock:
-            self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Forget it."""
-        super().shutdown_request(request)
-        with self.closed:
-            self._open.discard(request)
-            self.closed.notify_all()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that is gone is no error of ours; anything else is, and is shown."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)
-
-    def stop(self) -> None:
-        """End every connection, then the server."""
-        self.stopping.set()
-        self.shutdown()
-        self._thread.join(timeout=60)
-        self.server_close()
-        with self.closed:
-            for connection in self._open:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-            self.closed.wait_for(lambda: not self._open, timeout=60)
+        super().__init__(port, Handler, "runpod-http")
 
 
 class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes
     server: Server
     pod_id: str | None
 
@@ -104,9 +63,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             status = self._answer(path)
         except Dropped:
-            self.close_connection = True
-            with contextlib.suppress(OSError):
-                self.connection.shutdown(socket.SHUT_RDWR)
+            hang_up(self)
         except Problem as problem:
             status = problem.status
             self._write(status, json.dumps(problem.document()), problem.headers, kind="application/problem+json")

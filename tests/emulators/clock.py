@@ -1,4 +1,4 @@
-"""The emulator's clock: the real time, moved on by tests that cannot wait."""
+"""An emulator's clock: the real time, moved on by tests that cannot wait."""
 
 from __future__ import annotations
 

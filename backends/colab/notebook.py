@@ -1,0 +1,91 @@
+"""The notebook that a person opens in Colab: one cell that carries the agent, starts it, and ends the runtime."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parent / "agent"
+FOLDERS = ("backends", "backends/colab")
+
+CELL = """\
+#@title gpujob: press Runtime, Run all, and leave this tab open
+# Takes your own jobs from your Google Drive, one after the other, until you stop this cell or nothing came for a while.
+# What runs is below, in full. The only secret it needs is GPUJOB_DRIVE_TOKEN (the key symbol at the left): it lets this
+# runtime see the files that gpujob made in your Drive, and nothing else there. `gpujob colab token` shows its value.
+import importlib.util, os, pathlib, subprocess, sys, tempfile
+
+FILES = {files}
+
+def token():
+    from google.colab import userdata
+    try:
+        found = userdata.get("GPUJOB_DRIVE_TOKEN")
+    except userdata.NotebookAccessError:
+        raise SystemExit("Let this notebook use the secret GPUJOB_DRIVE_TOKEN (the key symbol at the left); Run all.")
+    except userdata.SecretNotFoundError:
+        found = ""
+    if not (found or "").strip():
+        raise SystemExit("Add the secret GPUJOB_DRIVE_TOKEN (the key symbol at the left) with what "
+                         "`gpujob colab token` shows at home, let this notebook use it, then Run all.")
+    return " ".join(found.split())
+
+def main():
+    secret = token()
+    if importlib.util.find_spec("ensurepip") is None:  # jobs with a setup get an environment of their own
+        version = "python%d.%d-venv" % sys.version_info[:2]
+        subprocess.run(["apt-get", "install", "-qq", "-y", version], check=False)
+    top = pathlib.Path(tempfile.mkdtemp(prefix="gpujob-agent-"))
+    for name, text in FILES.items():
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_text(text, encoding="utf-8")
+    code = ("import sys; sys.path.insert(0, sys.argv[1]); "
+            "from backends.colab.agent.session import main; sys.exit(main())")
+    agent = subprocess.Popen([sys.executable, "-I", "-X", "utf8", "-c", code, str(top)], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1)
+    agent.stdin.write(secret + "\\n")
+    agent.stdin.close()
+    try:
+        for line in agent.stdout:
+            print(line, end="", flush=True)
+    except KeyboardInterrupt:
+        agent.terminate()
+        print(agent.stdout.read())
+    if agent.wait() != 0:
+        raise SystemExit("gpujob's agent has ended; the last lines say why.")
+    print("The runtime is given back.")
+    from google.colab import runtime
+    runtime.unassign()
+
+main()
+"""
+
+
+def carried() -> dict[str, str]:
+    """The agent's files by their path below the folder that it is started in."""
+    files = {f"{folder}/__init__.py": "" for folder in FOLDERS}
+    modules = {f"backends/colab/agent/{path.name}": path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.py")}
+    return files | dict(sorted(modules.items()))
+
+
+def notebook(gpu: str = "T4") -> str:
+    """The notebook file's text; ``gpu`` is what Colab is asked for when it opens, empty for none."""
+    files = "{\n" + "".join(f"    {name!r}: {text!r},\n" for name, text in carried().items()) + "}"
+    cell: dict[str, Any] = {
+        "cell_type": "code",
+        "id": "gpujob",
+        "metadata": {"cellView": "form"},
+        "execution_count": None,
+        "outputs": [],
+        "source": CELL.replace("{files}", files).splitlines(keepends=True),
+    }
+    colab: dict[str, Any] = {"name": "gpujob.ipynb", "private_outputs": True, "provenance": []}
+    metadata: dict[str, Any] = {
+        "colab": colab | ({"gpuType": gpu} if gpu else {}),
+        "kernelspec": {"name": "python3", "display_name": "Python 3"},
+        "language_info": {"name": "python"},
+    }
+    if gpu:
+        metadata["accelerator"] = "GPU"
+    return json.dumps({"cells": [cell], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}, indent=1) + "\n"
