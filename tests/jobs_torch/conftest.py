@@ -13,7 +13,6 @@ import pytest
 NEEDED = (
     "torch",
     "transformers",
-    "torchvision",
     "torchao",
     "accelerate",
     "peft",
