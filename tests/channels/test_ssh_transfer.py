@@ -53,6 +53,19 @@ def write_big(folder: Path) -> None:
     (folder / "z").write_text("last")
 
 
+def reach_again(machine: SshMachine) -> None:
+    """Call until a new connection stands: the old one may take a moment, and a call, to be known as broken."""
+
+    def reached() -> bool:
+        try:
+            machine.reach()
+        except Transient:
+            return False
+        return True
+
+    eventually(reached, "a new connection")
+
+
 class Watch:
     """Progress that cuts the connection, once, when a share is done."""
 
@@ -87,6 +100,7 @@ def test_a_cut_in_the_middle_goes_on_from_there(
     (part,) = dest.glob(PART + "-*")
     assert BIG / 4 < part.stat().st_size < BIG
     assert not (dest / "big").exists()
+    reach_again(machine)
     again = Watch(proxy)
     transfer(again)
     assert again.found > BIG / 4
@@ -106,6 +120,7 @@ def test_a_part_of_another_version_is_not_continued(
     with pytest.raises(Transient):
         transfer(Watch(proxy, 0.5))
     (source / "big").write_bytes(os.urandom(BIG))
+    reach_again(machine)
     again = Watch(proxy)
     transfer(again)
     assert again.found < BIG / 4
@@ -118,6 +133,7 @@ def test_a_damaged_part_is_noticed_and_begun_anew(
     write_big(root / "job")
     with pytest.raises(Transient):
         machine.pull("job", tmp_path / "home", Watch(proxy, 0.5))
+    reach_again(machine)
     (part,) = (tmp_path / "home").glob(PART + "-*")
     with part.open("r+b") as file:
         file.write(b"damage")
