@@ -35,6 +35,13 @@ class Item(NamedTuple):
     aim: str = ""
 
 
+class Begun(NamedTuple):
+    """What an earlier try has left of a large file: the digest of its bytes, and which file they lie in."""
+
+    digest: Any
+    info: os.stat_result
+
+
 class Corrupt(Exception):
     """What arrived is not what was sent. It is removed, so that the next try begins anew."""
 
@@ -161,7 +168,7 @@ class Receiver:
         self._modes = modes
         self._landing = landing
         self._own_part = "%s.%s" % (PART, os.urandom(6).hex())
-        self._begun: Dict[int, Any] = {}
+        self._begun: Dict[int, Begun] = {}
         self._parts: Dict[str, List[str]] = {}
 
     def wants(self, ping: Callable[[], Any] = ignore) -> List[Tuple[int, int]]:
@@ -232,8 +239,8 @@ class Receiver:
         file = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             size = min(os.fstat(file).st_size, item.size)
-            self._begun[index] = hashlib.sha256()
-            hash_beginning(file, size, self._begun[index], ping)
+            begun = self._begun[index] = Begun(hashlib.sha256(), os.fstat(file))
+            hash_beginning(file, size, begun.digest, ping)
         finally:
             os.close(file)
         return size
@@ -278,23 +285,28 @@ class Receiver:
         return True
 
     def _take_large(self, index: int, offset: int, incoming: Incoming, told: Callable[[int], Any]) -> bool:
-        """Two receivers of the same version may meet in one part: both write the same bytes to the same places."""
+        """Two receivers of the same version may meet in one part: both write the same bytes to the same places. Once
+        one of them has put it in its place, a part of that name is another file, which lacks what the first one held.
+        """
         item = self._listing[index]
-        digest = self._begun.pop(index, None) or hashlib.sha256()
+        begun = self._begun.pop(index, None)
+        digest = begun.digest if begun else hashlib.sha256()
         part = part_of(self._path(item), item)
-        file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        file = os.open(part, os.O_WRONLY | os.O_NOFOLLOW | (0 if offset else os.O_CREAT), 0o666)
         try:
+            if offset and not (begun and os.path.samestat(begun.info, os.fstat(file))):
+                raise Changed("another transfer has finished %s" % part)
             os.lseek(file, offset, os.SEEK_SET)
             self._fill(file, item.size - offset, digest, incoming, told)
             verdict = incoming.take(1 + DIGEST_BYTES)
             if verdict[:1] != KEPT:
-                remove(part)
+                remove_own(part, file)
                 return False
             check(digest.digest(), verdict[1:], item)
             os.ftruncate(file, item.size)
             self._land(file, part, item)
         except (OSError, Corrupt):
-            remove(part)
+            remove_own(part, file)
             raise
         finally:
             os.close(file)
@@ -313,6 +325,8 @@ class Receiver:
         mode = self._mode(item)
         if mode is not None:
             os.fchmod(file, mode)
+        if not is_at(part, file):  # it is in its place already, and has its time again
+            raise Changed("another transfer has finished %s" % part)
         self._landing()
         os.replace(part, self._path(item))
 
@@ -335,6 +349,20 @@ def remove_parts(folder: str, prefix: str) -> None:
     for name in os.listdir(folder):
         if name.startswith(prefix):
             remove(os.path.join(folder, name))
+
+
+def is_at(path: str, file: int) -> bool:
+    """Whether ``path`` is the open file, and not another that took its name."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(file))
+    except FileNotFoundError:
+        return False
+
+
+def remove_own(path: str, file: int) -> None:
+    """Remove the open file; another that took its name stays."""
+    if is_at(path, file):
+        remove(path)
 
 
 def remove(path: str) -> None:
