@@ -151,10 +151,15 @@ class ColabBackend:
         return Lease(key, NAME, folder.id, folder.created) if folder else None
 
     def owned(self) -> Iterable[Lease]:
-        """Every claim of this home: as noted here, and as it lies in the mailbox."""
-        if self._lacking():
+        """Every claim of this home: as noted here, and as it lies in the mailbox. Raises AuthError without access to
+        it, unless nothing is noted.
+        """
+        open_claims = [claim for claim in self.records.all() if not claim.ended]
+        if missing := self._lacking():
+            if open_claims:
+                raise AuthError(f"what this home has claimed on Colab cannot be looked at: {missing}")
             return []
-        noted = {claim.key: _lease(claim) for claim in self.records.all() if claim.folder and not claim.ended}
+        noted = {claim.key: _lease(claim) for claim in open_claims if claim.folder}
         there = {key: Lease(key, NAME, each.id, each.created) for key, each in self.post.folders().items()}
         return [*(there | noted).values()]
 

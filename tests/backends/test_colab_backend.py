@@ -257,6 +257,9 @@ def test_a_claim_is_found_again_and_never_given_twice(bench: Bench, drive: Drive
         assert again.find("job-a1") == lease
         assert again.create(bench.request("job-a1")) == lease
         assert [each.key for each in again.owned()] == ["job-a1"]
+        locked_out = ColabBackend(bench.root, replace(bench.settings, credential=lambda: None))
+        with pytest.raises(AuthError, match="backends setup colab"):  # and never: nothing is rented
+            locked_out.owned()
         drive.advance(1)
         assert lease.details["place"] == first.id
     assert drive.twins() == {}
