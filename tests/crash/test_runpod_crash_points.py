@@ -21,7 +21,7 @@ from tests.emulators.runpod import RunPodEmulator
 SIDE_BY_SIDE = 2
 """Lanes, each with its own workers; more would only wait for each other on a small machine."""
 
-STRIDE = int(os.environ.get("GPUJOB_CRASH_STRIDE", "3"))
+STRIDE = int(os.environ.get("GPUJOB_CRASH_STRIDE", "6"))
 """Every so many-th point is died at, the first of them another one with each kind of job; 1: at all of them."""
 
 BUDGET = 3_000_000
