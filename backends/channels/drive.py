@@ -65,8 +65,8 @@ def _unwatched(done: int, total: int) -> None:
 class Drive:
     """One user's Drive, as far as ``drive.file`` shows it. Threads may share it.
 
-    ``token`` gives the secret that ``gpujob backends setup`` keeps (``drive_login.TOKEN_NAME``); ``chunk`` is the size
-    of an upload's requests in bytes, a multiple of 256 KiB.
+    ``token`` gives the secret that ``gpujob backends setup`` keeps (``drive_replies.TOKEN_NAME``); ``chunk`` is the
+    size of an upload's requests in bytes, a multiple of 256 KiB.
     """
 
     def __init__(

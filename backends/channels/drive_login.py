@@ -16,24 +16,16 @@ from typing import Any
 from google.oauth2.credentials import Credentials
 
 from backends.addresses import checked_address
-from backends.base import AuthError, Credential, Rejected
-from backends.channels.drive_replies import LOGIN_ADVICE
+from backends.base import AuthError, Rejected
+from backends.channels.drive_replies import LOGIN_ADVICE, TOKEN_NAME
 
 SCOPE = "https://www.googleapis.com/auth/drive.file"
-TOKEN_NAME = "GPUJOB_DRIVE_TOKEN"  # noqa: S105
 CLIENTS_PAGE = "https://console.cloud.google.com/auth/clients"
 PUBLISH_ADVICE = (
     "Google ends it after 7 days because your project's consent screen is in 'Testing'. Publish it "
     "(https://console.cloud.google.com/auth/audience, Publish app; drive.file needs no review) and sign in again."
 )
 CONSENT_SECONDS = 600
-
-CREDENTIAL = Credential(
-    name=TOKEN_NAME,
-    title="access to your Google Drive",
-    made_at=f"your browser, with an OAuth client of type Desktop from {CLIENTS_PAGE}",
-    rights="The scope drive.file: only files that gpujob itself makes. It sees nothing else of your Drive.",
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 from backends.base import AuthError, BackendError, Rejected, Transient
 from backends.channels.drive_requests import DECLARED, FOLDER, KEY
 
+TOKEN_NAME = "GPUJOB_DRIVE_TOKEN"  # noqa: S105 - the name of a secret, not one
 LOGIN_ADVICE = "Sign in again: `gpujob backends setup colab`."
 MINUTE_LIMIT_WAIT = 20.0
 """Seconds asked for where a limit counted by the minute is reached and Google does not say how long."""

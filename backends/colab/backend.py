@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -305,13 +305,13 @@ class ColabBackend:
                 self._opened = Post(drive, self.records.owner(), self._settings.poll)
             return self._opened
 
-    def _new_drive(self, token: object) -> Drive:
+    def _new_drive(self, token: Callable[[], str | None]) -> Drive:
         if package := self._missing_package():
             raise Rejected(f"Colab needs the Python package {package!r}", advice="pip install 'gpujob[colab]'")
         from backends.channels.drive import Drive
         from backends.channels.drive_session import API
 
-        return Drive(token, api=self._settings.api or API)  # type: ignore[arg-type]
+        return Drive(token, api=self._settings.api or API)
 
     def _refresh_token(self) -> str:
         from backends.channels.drive_login import Token

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
 from backends.base import Billing, Offer
+from backends.billing import compute_units
 from backends.colab.sessions import SessionFacts
 from backends.colab.settings import NAME, Settings
 
@@ -48,7 +50,11 @@ class Kind:
 
     def micros_per_hour(self, plan: str) -> int:
         """What an hour takes of a balance, in micro-dollars; nothing on the free tier."""
-        return 0 if plan == "free" else -(-round(self.units * 100) * UNIT_MICROS // 100)
+        return 0 if plan == "free" else self.paid_in_units(0.0)[0]
+
+    def paid_in_units(self, left: float) -> tuple[int, Billing]:
+        """Micro-dollars per hour, and the billing where ``left`` units are paid for already."""
+        return compute_units(Decimal(str(self.units)), UNIT_MICROS, Decimal(str(left)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +125,9 @@ def _billing(kind: Kind, plan: str, settings: Settings, used: Used) -> Billing:
         return Billing(free_seconds=seconds, quota_ends=True, wait_seconds=settings.wait)
     if plan == "pro":
         left = max(0.0, PRO_UNITS - used.units) if settings.plan == "pro" else PRO_UNITS
-        return Billing(
-            subscription_micros=PRO_MICROS, subscribed=settings.plan == "pro", uses=settings.uses,
-            free_seconds=int(left / kind.units * HOUR), wait_seconds=settings.wait,
+        return replace(
+            kind.paid_in_units(left)[1], subscription_micros=PRO_MICROS, subscribed=settings.plan == "pro",
+            uses=settings.uses, wait_seconds=settings.wait,
         )  # fmt: skip
     return Billing(wait_seconds=settings.wait)
 

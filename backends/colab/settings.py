@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from backends.base import Credential
+from backends.channels.drive_replies import TOKEN_NAME
 
 NAME = "colab"
 SETUP_COMMAND = "gpujob backends setup colab --client client_secret.json"
-TOKEN_NAME = "GPUJOB_DRIVE_TOKEN"  # noqa: S105 - the name of a secret, not one
 ACCEPT_COMMAND = "gpujob colab terms --accept"
 
 CREDENTIAL = Credential(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -216,12 +216,6 @@ def target_of(name: str) -> Target | None:
     if match := _GPU_NAME.fullmatch(name):
         return Target(match[4], match[3], count=int(match[1] or 1), spot=bool(match[2]))
     return None
-
-
-def id_of(short: str, stocks: Sequence[Stock]) -> str | None:
-    """RunPod's id of the model that an offer's name calls ``short``."""
-    known = {short_name(id_): id_ for id_ in (*models(), *(stock.model.id for stock in stocks))}
-    return known.get(short)
 
 
 def _wanted_place(stock: Stock, settings: Settings) -> bool:

@@ -16,7 +16,8 @@ pytest.importorskip("google_auth_oauthlib", reason="NOT TESTED: google-auth-oaut
 
 from backends.base import AuthError, Rejected
 from backends.channels.drive import Drive
-from backends.channels.drive_login import CREDENTIAL, SCOPE, Token, sign_in
+from backends.channels.drive_login import SCOPE, Token, sign_in
+from backends.colab.settings import CREDENTIAL
 from orchestrator.credentials import Credentials
 from orchestrator.home import Home
 from tests.emulators.drive import DriveEmulator
