@@ -12,7 +12,8 @@ from backends.base import AuthError, BackendError, Rejected, Transient
 from backends.channels.drive_requests import DECLARED, FOLDER, KEY
 
 TOKEN_NAME = "GPUJOB_DRIVE_TOKEN"  # noqa: S105 - the name of a secret, not one
-LOGIN_ADVICE = "Sign in again: `gpujob backends setup colab`."
+SETUP_COMMAND = "gpujob backends setup colab --client client_secret.json"
+LOGIN_ADVICE = f"Sign in again: `{SETUP_COMMAND}`."
 MINUTE_LIMIT_WAIT = 20.0
 """Seconds asked for where a limit counted by the minute is reached and Google does not say how long."""
 DAY_LIMIT_WAIT = 3600.0

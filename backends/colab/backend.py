@@ -33,12 +33,13 @@ from backends.base import (
     Rejected,
     SetupState,
 )
+from backends.channels.drive_replies import SETUP_COMMAND
 from backends.colab import offers as table
 from backends.colab.agent.session import LEASE_SECONDS, MAILBOX
 from backends.colab.choosing import chosen, needs_of
 from backends.colab.records import WEEK, Claim, Records
 from backends.colab.sessions import SessionFacts
-from backends.colab.settings import ACCEPT_COMMAND, CREDENTIAL, NAME, SETUP_COMMAND, TERMS, Settings
+from backends.colab.settings import ACCEPT_COMMAND, CREDENTIAL, NAME, TERMS, Settings
 from backends.failpoints import failpoint
 from backends.units import format_duration
 

@@ -11,7 +11,6 @@ from backends.base import Credential
 from backends.channels.drive_replies import TOKEN_NAME
 
 NAME = "colab"
-SETUP_COMMAND = "gpujob backends setup colab --client client_secret.json"
 ACCEPT_COMMAND = "gpujob colab terms --accept"
 
 CREDENTIAL = Credential(

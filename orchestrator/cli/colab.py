@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backends.channels.drive_replies import TOKEN_NAME
+from backends.channels.drive_replies import SETUP_COMMAND, TOKEN_NAME
 from backends.colab.backend import ColabBackend
-from backends.colab.settings import ACCEPT_COMMAND, NAME, SETUP_COMMAND, TERMS, TERMS_AS_OF, Settings
+from backends.colab.settings import ACCEPT_COMMAND, NAME, TERMS, TERMS_AS_OF, Settings
 from backends.units import format_duration
 from orchestrator.cli.screen import complain, good, say, say_json, wrapped
 from orchestrator.config import Config

@@ -52,6 +52,8 @@ def _try_and_keep(home: Home, name: str, keyed: Keyed, key: str, *, in_file: boo
 def _read_key(wanted: Credential, *, from_stdin: bool) -> str:
     """The key, never shown. Raises AuthError where none is given."""
     if not from_stdin:
+        if not sys.stdin.isatty():
+            raise AuthError("A key is typed in a terminal, and this is none", advice="Give it with --key-stdin.")
         say(f"{wanted.title}. Made at {wanted.made_at}.")
         say(wrapped(f"Give it no more rights than it needs: {wanted.rights}", 0))
     key = sys.stdin.readline() if from_stdin else getpass("Key (not shown): ")

@@ -42,7 +42,8 @@ def sign_in(user: Gpujob) -> tuple[int, str]:
 
 
 def test_from_nothing_to_a_notebook(newcomer: Gpujob, drive: DriveEmulator) -> None:
-    assert "gpujob backends setup colab" in newcomer.refused("colab", "token")
+    assert "gpujob backends setup colab --client client_secret.json" in newcomer.refused("colab", "token")
+    assert "--key-stdin" in newcomer.refused("backends", "setup", "colab")  # a test is no terminal
     code, said = sign_in(newcomer)
     assert code == 0, said
     assert f"the Drive of {drive.settings.user} can be used" in said
