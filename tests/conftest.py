@@ -16,11 +16,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def why_not(tool: str) -> str | None:
-    """What is missing: for ``pods`` and ``memory limit`` of the RunPod emulator, a Python package, or a program."""
-    if tool in ("pods", "memory limit"):
-        from tests.emulators.runpod.container import why_no_memory_limit, why_no_pods
+    """What is missing: for ``guests`` and ``memory limit`` of emulated machines, a Python package, or a program."""
+    if tool in ("guests", "memory limit"):
+        from tests.emulators.guest.container import why_no_guests, why_no_memory_limit
 
-        return why_no_pods() if tool == "pods" else why_no_memory_limit()
+        return why_no_guests() if tool == "guests" else why_no_memory_limit()
     if shutil.which(tool) or importlib.util.find_spec(tool):
         return None
     return f"{tool} is not installed"

@@ -28,12 +28,12 @@ from backends.base import (
     SetupState,
 )
 from backends.billing import price_of
-from backends.channels.ssh_keys import HostKeys, identity
 from backends.failpoints import failpoint
 from backends.recent import Recent
+from backends.rented.clocks import agreed_now
+from backends.rented.contacts import Contacts
+from backends.rented.ends import Ends
 from backends.runpod import catalog, marks
-from backends.runpod.clocks import agreed_now
-from backends.runpod.ends import Ends
 from backends.runpod.market import Market
 from backends.runpod.replies import Pod, PodStatus, SshEndpoint, read_bill
 from backends.runpod.requests import Wish, pod_billing
@@ -63,13 +63,11 @@ class RunpodBackend:
     credential = CREDENTIAL
 
     def __init__(self, root: Path, settings: Settings) -> None:
-        self._root = root
         self._settings = settings
         self._marks = marks.Marks(root)
         self._ends = Ends(root)
         self._market = Market(settings, lambda: self._client)
-        self._host_keys = HostKeys(root / "host_keys.json")
-        self._pins: dict[str, set[str]] = {}
+        self._contacts = Contacts(root)
         self._opening = Lock()
         self._opened: Client | None = None
         self._listing: Recent[list[Pod]] = Recent(LISTING_SECONDS, time.monotonic)
@@ -97,9 +95,9 @@ class RunpodBackend:
             )
         if pod := self._the_one(request.key):
             return marks.lease_of(pod)
-        asked_at = agreed_now(self._client.now())
+        asked_at = agreed_now(self._client.now(), "RunPod")
         env = self._marks.env(request, asked_at, self._settings.api, spot=target.spot)
-        wish = self._market.wish(request, target, {**env, "PUBLIC_KEY": self._public_key()})
+        wish = self._market.wish(request, target, {**env, "PUBLIC_KEY": self._contacts.public_key()})
         pod = self._rent(wish)
         failpoint("runpod.create:rented")
         self._check_price(pod, request)
@@ -144,17 +142,9 @@ class RunpodBackend:
         failpoint("runpod.delete:asked")
         if there and (left := self._all_of(lease)):
             raise NotYetGone(f"RunPod still has pod {left[0].id}, as {left[0].status.value}")
-        self._forget_contact(lease)
+        self._contacts.forget(lease)
         ran = any(pod.id == lease.id and pod.status not in marks.OVER for pod in there)
         self._ends.note(lease.key, self._held_at_its_end(lease, ran=ran))
-
-    def _forget_contact(self, lease: Lease) -> None:
-        """Hang up, and drop the host keys of a machine that is gone."""
-        from backends.channels.ssh_connection import hang_up
-
-        for pin in self._pins.pop(lease.id, set()):
-            hang_up(pin)
-            self._host_keys.forget(pin)
 
     def _all_of(self, lease: Lease) -> list[Pod]:
         """The lease's pod and its twins, as far as they exist. A listing may lag behind: the pod is asked for by id."""
@@ -173,21 +163,10 @@ class RunpodBackend:
     def connect(self, lease: Lease) -> Machine:
         """Reach the pod's sshd. The port is another one after every start, so it is read anew each time."""
         pod = self._looked_at(lease)
-        endpoint, pin = _endpoint_or_why_not(pod, lease), _pin(pod)
-        self._pins.setdefault(lease.id, set()).add(pin)
-        from backends.channels.ssh import SshMachine
-        from backends.channels.ssh_connection import SshAddress
-
-        machine = SshMachine(
-            address=SshAddress(endpoint.host, endpoint.port, endpoint.user),
-            identity=identity(self._root),
-            host_keys=self._host_keys,
-            pin=pin,
-            root=marks.PLACE_FOR_JOBS,
-            profile=PROFILE,
+        ssh = _endpoint_or_why_not(pod, lease)
+        return self._contacts.reach(
+            lease, _pin(pod), ssh.host, ssh.port, user=ssh.user, place=marks.PLACE_FOR_JOBS, profile=PROFILE
         )
-        machine.reach()
-        return machine
 
     def _looked_at(self, lease: Lease) -> Pod:
         """The pod as it is now; twins that have appeared since are terminated. Raises Gone."""
@@ -297,9 +276,6 @@ class RunpodBackend:
         now = self._provider_now() or datetime.now(UTC)
         self._ends.note_twin(twin.env[marks.KEY], twin.id, _between(marks.created_at(twin), now))
         self._road.terminate(twin.id)
-
-    def _public_key(self) -> str:
-        return identity(self._root).public
 
     def _provider_now(self) -> datetime | None:
         if self._client.now() is None:

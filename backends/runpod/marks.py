@@ -6,14 +6,12 @@ this home, and its name is the one that goes with the key in that environment. A
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from backends.base import Lease, LeaseRequest
+from backends.rented.owner import Owner
 from backends.runpod.boot import end_pod_script
 from backends.runpod.catalog import NAME
 from backends.runpod.replies import Pod, PodStatus
@@ -36,12 +34,12 @@ class Marks:
     """The marks of one home; its word is made when the first pod is rented, and kept in ``root``."""
 
     def __init__(self, root: Path) -> None:
-        self._path = root / "owner"
+        self._owner = Owner(root)
 
     @property
     def made(self) -> bool:
         """Whether this home has ever asked for a pod."""
-        return bool(self._word())
+        return bool(self._owner.word)
 
     def env(self, request: LeaseRequest, asked_at: datetime, api: str, *, spot: bool) -> dict[str, str]:
         """The environment that marks a pod, and tells its guard when its time is over. No secrets."""
@@ -50,7 +48,7 @@ class Marks:
             ends = min(ends, request.ends_at.timestamp())
         return {
             KEY: request.key,
-            OWNER: self._word_or_new(),
+            OWNER: self._owner.word_or_new(),
             OFFER: request.offer.name,
             SPOT: "1" if spot else "0",
             API: api,
@@ -61,7 +59,7 @@ class Marks:
 
     def ours(self, pods: Iterable[Pod]) -> list[Pod]:
         """Those of ``pods`` that this home has rented and that still exist, the one to keep of each key first."""
-        word = self._word()
+        word = self._owner.word
         found = [pod for pod in pods if word and self._is_marked(pod, word) and pod.status is not PodStatus.TERMINATED]
         return sorted(found, key=lambda pod: (pod.status in OVER, created_at(pod), pod.id))
 
@@ -72,26 +70,6 @@ class Marks:
     def _is_marked(self, pod: Pod, word: str) -> bool:
         key = pod.env.get(KEY)
         return bool(key) and pod.env.get(OWNER) == word and pod.name == name_of(str(key))
-
-    def _word(self) -> str:
-        try:
-            return self._path.read_text(encoding="ascii").strip()
-        except FileNotFoundError:
-            return ""
-
-    def _word_or_new(self) -> str:
-        if word := self._word():
-            return word
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = self._path.with_name(f"owner.{os.getpid()}.{secrets.token_hex(4)}")
-        with draft.open("x", encoding="ascii") as file:
-            file.write(secrets.token_hex(16))
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):  # another worker was faster: its word counts
-            os.link(draft, self._path)
-        draft.unlink()
-        return self._word()
 
 
 def name_of(key: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from backends.runpod import open_backend
 from backends.runpod.backend import RunpodBackend
 from backends.runpod.settings import API_VARIABLE, KEY_NAME
-from tests.emulators.runpod import RunPodEmulator, why_no_pods
+from tests.emulators.runpod import RunPodEmulator, why_no_guests
 
 Opener = Callable[..., RunpodBackend]
 
@@ -33,7 +33,7 @@ def cloud() -> Iterator[RunPodEmulator]:
 @pytest.fixture
 def machines() -> Iterator[RunPodEmulator]:
     """RunPod whose pods are real machines."""
-    if reason := why_no_pods():
+    if reason := why_no_guests():
         pytest.skip(f"NOT TESTED: {reason}")
     with RunPodEmulator(memory_scale=0.02) as emulator:
         yield emulator

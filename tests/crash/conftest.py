@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from crash_kit import Place, end_all
 
-from tests.emulators.runpod import RunPodEmulator, why_no_pods
+from tests.emulators.runpod import RunPodEmulator, why_no_guests
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,7 +29,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[RunPodEmulator]:
     """The only cloud of every home in a module, by its environment."""
-    if reason := why_no_pods():
+    if reason := why_no_guests():
         pytest.skip(f"NOT TESTED: {reason}")
     with RunPodEmulator() as emulator, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNPOD_API_BASE_URL", emulator.url)

@@ -19,7 +19,7 @@ from backends.runner import runner
 from orchestrator.config import Config
 from orchestrator.home import Home
 from tests.emulators.drive import DriveEmulator
-from tests.emulators.runpod.container import open_group
+from tests.emulators.guest.container import open_group
 
 RUNTIME = Path(__file__).parent / "colab_runtime"
 NOTEBOOK = REPOSITORY / "deploy/colab/gpujob.ipynb"

@@ -11,7 +11,7 @@ from e2e_kit import Gpujob, user_in
 from renter_kit import Renter, renter_in
 
 from tests.emulators.drive import DriveEmulator
-from tests.emulators.runpod import RunPodEmulator, why_no_pods
+from tests.emulators.runpod import RunPodEmulator, why_no_guests
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,7 +30,7 @@ def user(tmp_path: Path) -> Iterator[Gpujob]:
 @pytest.fixture
 def cloud() -> Iterator[RunPodEmulator]:
     """A cloud of the test's own, whose pods are real machines."""
-    if reason := why_no_pods():
+    if reason := why_no_guests():
         pytest.skip(f"NOT TESTED: {reason}")
     with RunPodEmulator() as emulator:
         yield emulator

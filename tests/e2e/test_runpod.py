@@ -16,7 +16,7 @@ from e2e_kit import Gpujob, eventually, user_in
 
 from tests.emulators.runpod import RunPodEmulator
 
-pytestmark = [pytest.mark.needs("pods"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.needs("guests"), pytest.mark.timeout(400)]
 
 NEEDS = "needs: {gpu: {count: 1, vram: 20 GB}}"
 RUNTIME = "limits: {runtime: 3m}"

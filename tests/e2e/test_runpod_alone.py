@@ -16,7 +16,7 @@ from renter_kit import ON_L4, QUICK, Renter, disk, outcomes
 from backends.runner import runner
 from orchestrator.clock import moment
 from tests.emulators.account_kit import pods_of, rows, spent
-from tests.emulators.runpod import Pod, RunPodEmulator, container
+from tests.emulators.runpod import Pod, RunPodEmulator, fleet
 
 LEFT_SECONDS = 20.0
 """Of its reservation, once the clocks of a pod and of the meter have been moved on."""
@@ -49,8 +49,8 @@ def believing(library: str, clock: str) -> dict[str, str]:
 def clocks(cloud: RunPodEmulator, faketime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every pod has a wall clock of its own, in a file on its disk."""
     (tmp_path / "clock").write_text("+0\n")
-    monkeypatch.setitem(container.FILES, "/var/faketime.so", (str(faketime), 0o755))
-    monkeypatch.setitem(container.FILES, "/var/clock", (str(tmp_path / "clock"), 0o644))
+    monkeypatch.setitem(fleet.FILES, "/var/faketime.so", (str(faketime), 0o755))
+    monkeypatch.setitem(fleet.FILES, "/var/clock", (str(tmp_path / "clock"), 0o644))
     cloud.settings.image_env = believing("/var/faketime.so", "/var/clock")
 
 

@@ -17,7 +17,7 @@ from backends.runner import runner
 from tests.emulators.runpod import RunPodEmulator
 from tests.emulators.runpod_kit import L4, ORDER, Client, Ssh, eventually, host_key, logged
 
-pytestmark = pytest.mark.needs("pods")
+pytestmark = pytest.mark.needs("guests")
 HUNGRY = "python3 -c 'held = []\nwhile True: held.append(bytearray(4_000_000))'"
 
 

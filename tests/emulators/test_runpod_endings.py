@@ -18,7 +18,7 @@ from backends.runner import runner
 from tests.emulators.runpod import RunPodEmulator
 from tests.emulators.runpod_kit import ORDER, Client, Ssh, alive, eventually, host_key
 
-pytestmark = pytest.mark.needs("pods")
+pytestmark = pytest.mark.needs("guests")
 
 
 # --- separate, and gone ---

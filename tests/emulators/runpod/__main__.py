@@ -6,7 +6,7 @@ import argparse
 import signal
 import threading
 
-from tests.emulators.runpod import DOCUMENTED, ROOMY, RunPodEmulator, why_no_pods
+from tests.emulators.runpod import DOCUMENTED, ROOMY, RunPodEmulator, why_no_guests
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--starting-seconds", type=float, default=2.0)
     parser.add_argument("--documented-limits", action="store_true", help="60 requests a minute, as documented")
     given = parser.parse_args()
-    reason = why_no_pods()
+    reason = why_no_guests()
     with RunPodEmulator(
         port=given.port,
         memory_scale=given.memory_scale,

@@ -18,15 +18,21 @@ from typing import Any
 
 from tests.emulators.clock import Clock
 from tests.emulators.faultproxy import FaultProxy
+from tests.emulators.guest.container import Container, Image, next_address, open_group
 from tests.emulators.runpod import problems
 from tests.emulators.runpod.billing import Rates, disk_rate
-from tests.emulators.runpod.container import Container, Image, next_address, open_group
 from tests.emulators.runpod.faults import Faults
 from tests.emulators.runpod.placing import Order, place
 from tests.emulators.runpod.pods import ACTIONS, Pod, Status
 from tests.emulators.runpod.problems import Problem
 from tests.emulators.runpod.settings import GB, Settings
 
+IMAGE = Path(__file__).parent / "image"
+FILES = {
+    "/start.sh": (str(IMAGE / "start.sh"), 0o755),
+    "/usr/local/bin/runpodctl": (str(IMAGE / "runpodctl"), 0o755),
+}
+"""What RunPod's own images have, and where it lies here."""
 ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OUTBID = "Exited by Runpod: outbid"
@@ -322,8 +328,9 @@ class Fleet:
                 }
                 for index in range(pod.gpus_present)
             ] if gpu else [],
-            api=self.api,
             has_gpu=gpu is not None,
+            files=FILES,
+            told={"api": self.api},
             mounts=[(str(self._volume(pod)), order.volume_path)] if order.volume else [],
         )  # fmt: skip
 

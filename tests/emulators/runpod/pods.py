@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from tests.emulators.clock import rfc3339
 from tests.emulators.faultproxy import FaultProxy
+from tests.emulators.guest.container import Container
 from tests.emulators.runpod.billing import Meter
-from tests.emulators.runpod.container import Container
 from tests.emulators.runpod.logs import Logs
 from tests.emulators.runpod.placing import Order, Placement
 

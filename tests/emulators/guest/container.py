@@ -1,8 +1,9 @@
-"""Pods as containers on this machine: what they share, what they have for themselves, and how they end.
+"""Rented machines as containers on this one: what they share, what they have for themselves, and how they end.
 
-A pod is a process tree in its own process, mount, IPC and host-name namespaces, below a root of its own in which only
-this machine's programs are visible (read-only), in a memory control group that the kernel enforces. It shares the
-network: sshd listens on a loopback address of its own. That takes Linux and root; ``why_no_pods`` says what is missing.
+A guest is a process tree in its own process, mount, IPC and host-name namespaces, below a root of its own in which
+only this machine's programs are visible (read-only), in a memory control group that the kernel enforces. It shares the
+network: sshd listens on a loopback address of its own. That takes Linux and root; ``why_no_guests`` says what is
+missing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -30,28 +31,23 @@ from backends.runner import runner
 HERE = Path(__file__).parent
 SSHD_PORT = 22022
 """Below the ports that the kernel gives out, so that nobody has it by chance."""
-FILES = {
-    "/start.sh": (str(HERE / "image/start.sh"), 0o755),
-    "/usr/local/bin/runpodctl": (str(HERE / "image/runpodctl"), 0o755),
-}
-NVIDIA_SMI = {"/usr/local/bin/nvidia-smi": (str(HERE / "image/nvidia-smi"), 0o755)}
+NVIDIA_SMI = {"/usr/local/bin/nvidia-smi": (str(HERE / "nvidia-smi"), 0o755)}
 ENDING_SECONDS = 60.0
 
 _addresses = itertools.count(random.SystemRandom().randrange(1, 1 << 20))
 
 
 @cache
-def why_no_pods() -> str | None:
-    """What this machine lacks for running pods, in words; None where it lacks nothing."""
+def why_no_guests() -> str | None:
+    """What this machine lacks for running guests, in words; None where it lacks nothing."""
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
-        return "PODS NEED LINUX AND ROOT (namespaces and control groups)"
+        return "GUESTS NEED LINUX AND ROOT (namespaces and control groups)"
     if not Path("/usr/sbin/sshd").exists():
-        return "PODS NEED /usr/sbin/sshd: apt-get install openssh-server"
+        return "GUESTS NEED /usr/sbin/sshd: apt-get install openssh-server"
     said: list[str] = []
     ended: list[int] = []
     image = Image(
-        name="trial", command=["true"], env={"PATH": "/bin"}, memory_bytes=0, disk_bytes=None, gpus=[], api="",
-        has_gpu=False,
+        name="trial", command=["true"], env={"PATH": "/bin"}, memory_bytes=0, disk_bytes=None, gpus=[], has_gpu=False,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         trial = Container(
@@ -60,21 +56,21 @@ def why_no_pods() -> str | None:
         )  # fmt: skip
         trial.wait()
         trial.remove()
-    return None if ended == [0] else f"PODS CANNOT BE STARTED HERE: {said[-1] if said else ended}"
+    return None if ended == [0] else f"GUESTS CANNOT BE STARTED HERE: {said[-1] if said else ended}"
 
 
 @cache
 def why_no_memory_limit() -> str | None:
-    """Why pods have no memory limit here; None where they have one."""
+    """Why guests have no memory limit here; None where they have one."""
     group = open_group(f"gpujob-trial-{os.getpid()}")
     if group is None:
-        return "NO WRITABLE MEMORY CONTROL GROUP HERE: pods are not limited"
+        return "NO WRITABLE MEMORY CONTROL GROUP HERE: guests are not limited"
     group.remove()
     return None
 
 
 def open_group(name: str) -> runner.Cgroup | None:
-    """A control group to make pods' groups in; None where this machine lets us have none."""
+    """A control group to make guests' groups in; None where this machine lets us have none."""
     for opening in (runner.open_cgroup2, runner.open_cgroup1):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # it forks, for an instant, beside our threads
@@ -87,14 +83,17 @@ def open_group(name: str) -> runner.Cgroup | None:
 
 
 def next_address() -> tuple[str, int]:
-    """A loopback address that no other pod has."""
+    """A loopback address that no other guest has."""
     number = next(_addresses)
     return f"127.{64 + (number >> 16) % 128}.{(number >> 8) % 256}.{number % 256}", SSHD_PORT
 
 
 @dataclass(kw_only=True)
 class Image:
-    """What a container is made from. Sizes in bytes; ``disk_bytes`` None means as much as this machine has."""
+    """What a container is made from. Sizes in bytes; ``disk_bytes`` None means as much as this machine has.
+
+    ``files`` are copied into it: where, from which file here, with which mode; ``told`` are files of ``/run/guest``.
+    """
 
     name: str
     command: list[str]
@@ -102,13 +101,14 @@ class Image:
     memory_bytes: int
     disk_bytes: int | None
     gpus: list[dict[str, Any]]
-    api: str
     has_gpu: bool
     mounts: list[tuple[str, str]] = field(default_factory=list)
+    files: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 class Container:
-    """One run of a pod's image. ``on_line`` gets each line that it prints, ``on_exit`` its status and OOM kills."""
+    """One run of an image. ``on_line`` gets each line that it prints, ``on_exit`` its status and OOM kills."""
 
     def __init__(
         self,
@@ -129,7 +129,8 @@ class Container:
         for part in (folder / "root", self._control):
             part.mkdir(parents=True)
         (self._control / "gpus").write_text(json.dumps(image.gpus))
-        (self._control / "api").write_text(image.api)
+        for name, text in image.told.items():
+            (self._control / name).write_text(text)
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(HERE / "launch.py")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
@@ -137,7 +138,7 @@ class Container:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(self._describe(image, address)).encode() + b"\n")
         self._process.stdin.flush()
-        self._thread = threading.Thread(target=self._follow, name=f"pod-{folder.name}", daemon=True)
+        self._thread = threading.Thread(target=self._follow, name=f"guest-{folder.name}", daemon=True)
         self._thread.start()
 
     def _make_group(self, parent: runner.Cgroup | None, name: str, size: int) -> runner.Cgroup | None:
@@ -161,7 +162,7 @@ class Container:
             "mounts": image.mounts,
             "hostname": image.name,
             "sshd": address,
-            "files": FILES | NVIDIA_SMI if image.has_gpu else FILES,
+            "files": {**image.files, **(NVIDIA_SMI if image.has_gpu else {})},
             "command": image.command,
             "env": image.env,
         }

@@ -1,4 +1,4 @@
-"""How long each pod was held: noted when it is gone, since RunPod forgets a pod with its end."""
+"""How long each machine was held: noted when it is gone, since providers forget a machine with its end."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from pathlib import Path
 
 
 class Ends:
-    """Notes of pods that are gone, one small file each, until they are accounted for."""
+    """Notes of machines that are gone, one small file each, until they are accounted for."""
 
     def __init__(self, root: Path) -> None:
         self._folder = root / "ended"
 
     def note(self, key: str, held_seconds: float) -> None:
-        """Keep how long the pod of ``key`` was held; what was noted first stays."""
+        """Keep how long the machine of ``key`` was held; what was noted first stays."""
         if self.held_seconds(key) is None:
             self._write(self._path(key), held_seconds)
 
     def held_seconds(self, key: str) -> float | None:
-        """What was noted; None while the pod is not gone."""
+        """What was noted; None while the machine is not gone."""
         try:
             return _held(self._path(key))
         except FileNotFoundError:
             return None
 
-    def note_twin(self, key: str, pod_id: str, held_seconds: float) -> None:
-        """Keep how long a pod was held that carried ``key`` as well; what is noted last counts."""
-        self._write(self._folder / f"{key}.twin-{pod_id}.json", held_seconds)
+    def note_twin(self, key: str, machine_id: str, held_seconds: float) -> None:
+        """Keep how long a machine was held that carried ``key`` as well; what is noted last counts."""
+        self._write(self._folder / f"{key}.twin-{machine_id}.json", held_seconds)
 
     def twins_seconds(self, key: str) -> float:
         """How long all of them together were held."""

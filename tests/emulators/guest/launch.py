@@ -1,10 +1,10 @@
-"""Runs one pod as a container: its own processes, file system and memory limit. Standard library, Linux, root.
+"""Runs one rented machine as a container with its own processes, files and memory limit. Standard library, Linux, root.
 
-    python -I -S launch.py      the pod as one line of JSON on standard input, which then stays open
+    python -I -S launch.py      the guest as one line of JSON on standard input, which then stays open
 
-Standard input is the pod's lifeline: when its other end is closed, by :class:`Container` or because the emulator
-was killed, the pod's PID 1 is killed and the kernel ends everything else in its process namespace. The exit status
-is PID 1's, 128 + N for signal N. The pod keeps the capabilities that Docker gives a container.
+Standard input is the guest's lifeline: when its other end is closed, by :class:`Container` or because the emulator
+was killed, the guest's PID 1 is killed and the kernel ends everything else in its process namespace. The exit status
+is PID 1's, 128 + N for signal N. The guest keeps the capabilities that Docker gives a container.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PR_CAPBSET_DROP = 24
 DOCKER_CAPABILITIES = {0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31}
 """chown dac_override fowner fsetid kill setgid setuid setpcap net_bind net_raw sys_chroot mknod audit_write setfcap."""
 SHARED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "opt", "nix")
-"""Top-level folders that a pod shares with this machine, read-only; /usr too, but for /usr/local/bin."""
+"""Top-level folders that a guest shares with this machine, read-only; /usr too, but for /usr/local/bin."""
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 OWN_ETC = {"passwd", "group", "shadow", "hostname", "hosts", "ssh", "rp_environment", "mtab"}
 
@@ -57,14 +57,14 @@ def bind(source: str | Path, target: Path, *, read_only: bool = False) -> None:
         mount("none", target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
-# --- the pod's file system ----------------------------------------------------------------------------------
+# --- the guest's file system ----------------------------------------------------------------------------------
 
 
-def build_root(pod: dict[str, Any]) -> Path:
+def build_root(guest: dict[str, Any]) -> Path:
     """A root of its own, below which only programs are shared with this machine."""
-    root = Path(pod["root"])
-    if pod["disk_bytes"]:
-        mount("pod", root, "tmpfs", options=f"size={pod['disk_bytes']},mode=755")
+    root = Path(guest["root"])
+    if guest["disk_bytes"]:
+        mount("guest", root, "tmpfs", options=f"size={guest['disk_bytes']},mode=755")
     else:
         mount(root, root, flags=MS_BIND)  # so that df and mount show a disk at /
     for name in ("root", "workspace", "var/log", "var/tmp", "run/sshd", "home", "mnt", "proc", "sys", "dev"):
@@ -75,13 +75,13 @@ def build_root(pod: dict[str, Any]) -> Path:
     (root / "root").chmod(0o700)
     (root / "run/sshd").chmod(0o755)
     share_programs(root)
-    share_python(root, pod["python"])
-    write_etc(root, pod)
+    share_python(root, guest["python"])
+    write_etc(root, guest)
     make_devices(root)
-    show_cgroup(root, pod["cgroup"])
+    show_cgroup(root, guest["cgroup"])
     mount("proc", root / "proc", "proc", MS_NOSUID)
-    bind(pod["control"], root / "run/runpod")
-    for source, path in pod["mounts"]:
+    bind(guest["control"], root / "run/guest")
+    for source, path in guest["mounts"]:
         bind(source, root / path.strip("/"))
     return root
 
@@ -117,7 +117,7 @@ def share(entry: Path, target: Path) -> None:
 
 
 def share_python(root: Path, python: dict[str, str]) -> None:
-    """The interpreter that runs the emulator, as the pod's python3.
+    """The interpreter that runs the emulator, as the guest's python3.
 
     Not by a link: an environment made with it would look for its library beside the link.
     """
@@ -130,7 +130,7 @@ def share_python(root: Path, python: dict[str, str]) -> None:
         program.chmod(0o755)
 
 
-def write_etc(root: Path, pod: dict[str, Any]) -> None:
+def write_etc(root: Path, guest: dict[str, Any]) -> None:
     """/etc of its own: users, host name, sshd; the rest are links to a read-only view of this machine's."""
     etc = root / "etc"
     (etc / "ssh").mkdir(parents=True)
@@ -143,16 +143,16 @@ def write_etc(root: Path, pod: dict[str, Any]) -> None:
         "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
         "group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
         "shadow": "root:*:19000:0:99999:7:::\nsshd:!:19000::::::\nnobody:*:19000:0:99999:7:::\n",
-        "hostname": pod["hostname"] + "\n",
-        "hosts": f"127.0.0.1 localhost\n127.0.0.1 {pod['hostname']}\n",
-        "ssh/sshd_config": sshd_config(pod["sshd"]),
+        "hostname": guest["hostname"] + "\n",
+        "hosts": f"127.0.0.1 localhost\n127.0.0.1 {guest['hostname']}\n",
+        "ssh/sshd_config": sshd_config(guest["sshd"]),
     }
     for name, text in files.items():
         (etc / name).write_text(text)
     (etc / "shadow").chmod(0o640)
     # As in Ubuntu's images: what is not interactive stops here, before the line that start.sh appends.
     (root / "root/.bashrc").write_text('[ -z "$PS1" ] && return\n')
-    for name, (source, mode) in pod["files"].items():
+    for name, (source, mode) in guest["files"].items():
         path = root / name.strip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
@@ -161,7 +161,7 @@ def write_etc(root: Path, pod: dict[str, Any]) -> None:
 
 
 def sshd_config(address: list[Any]) -> str:
-    """As in RunPod's images; all pods share this machine's network, so each has an address of its own."""
+    """As in a provider's images; all guests share this machine's network, so each has an address of its own."""
     host, port = address
     return f"""\
 ListenAddress {host}:{port}
@@ -197,7 +197,7 @@ def make_devices(root: Path) -> None:
 
 
 def show_cgroup(root: Path, cgroup: dict[str, Any] | None) -> None:
-    """/sys, read-only, with the pod's own control group where programs look for their limits."""
+    """/sys, read-only, with the guest's own control group where programs look for their limits."""
     bind("/sys", root / "sys", read_only=True)
     place = root / "sys/fs/cgroup"
     if cgroup is None or not place.is_dir():
@@ -208,17 +208,17 @@ def show_cgroup(root: Path, cgroup: dict[str, Any] | None) -> None:
     bind(cgroup["path"], place, read_only=True)
 
 
-# --- the pod's processes ------------------------------------------------------------------------------------
+# --- the guest's processes ------------------------------------------------------------------------------------
 
 
-def become_pod(pod: dict[str, Any]) -> NoReturn:
-    """Turn this process, the first of its namespace, into the pod's PID 1. A failure is said and ends it with 127."""
+def become_guest(guest: dict[str, Any]) -> NoReturn:
+    """Turn this process, the first of its namespace, into the guest's PID 1. A failure is said and ends it with 127."""
     try:
         os.setsid()
-        if pod["cgroup"]:
-            Path(pod["cgroup"]["path"], "cgroup.procs").write_text("0")
-        call("sethostname", pod["hostname"].encode(), len(pod["hostname"]))
-        os.chroot(build_root(pod))
+        if guest["cgroup"]:
+            Path(guest["cgroup"]["path"], "cgroup.procs").write_text("0")
+        call("sethostname", guest["hostname"].encode(), len(guest["hostname"]))
+        os.chroot(build_root(guest))
         os.chdir("/")
         nothing = os.open("/dev/null", os.O_RDONLY)
         os.dup2(nothing, 0)
@@ -226,7 +226,7 @@ def become_pod(pod: dict[str, Any]) -> NoReturn:
             if number not in DOCKER_CAPABILITIES:
                 libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        os.execvpe(pod["command"][0], pod["command"], pod["env"])
+        os.execvpe(guest["command"][0], guest["command"], guest["env"])
     except Exception as error:
         print(f"container could not be started: {error}", flush=True)
     os._exit(127)
@@ -244,7 +244,7 @@ def wait_for(child: int) -> int:
 
 
 def remove_cgroup(path: Path, *, orphaned: bool) -> None:
-    """Remove the pod's control group, and the emulator's if this was its last pod and the emulator is gone."""
+    """Remove the guest's control group, and the emulator's if this was its last guest and the emulator is gone."""
     for _ in range(500):
         try:
             path.rmdir()
@@ -259,7 +259,7 @@ def remove_cgroup(path: Path, *, orphaned: bool) -> None:
 
 
 def main() -> int:
-    """Run the pod that standard input describes."""
+    """Run the guest that standard input describes."""
     parent = os.getppid()
     text = b""
     while not text.endswith(b"\n"):
@@ -267,21 +267,21 @@ def main() -> int:
         if not part:
             return 127
         text += part
-    pod = json.loads(text)
+    guest = json.loads(text)
     call("unshare", CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS)
     mount("none", Path("/"), flags=MS_REC | MS_PRIVATE)
     child = os.fork()
     if child == 0:
-        become_pod(pod)
+        become_guest(guest)
     status = wait_for(child)
-    if pod["cgroup"]:
-        Path(pod["control"], "oom-kills").write_text(oom_kills(pod["cgroup"]))
-        remove_cgroup(Path(pod["cgroup"]["path"]), orphaned=os.getppid() != parent)
+    if guest["cgroup"]:
+        Path(guest["control"], "oom-kills").write_text(oom_kills(guest["cgroup"]))
+        remove_cgroup(Path(guest["cgroup"]["path"]), orphaned=os.getppid() != parent)
     return status
 
 
 def oom_kills(cgroup: dict[str, Any]) -> str:
-    """How often the kernel has killed in the pod for memory."""
+    """How often the kernel has killed in the guest for memory."""
     name = "memory.events" if cgroup["version"] == 2 else "memory.oom_control"
     for line in Path(cgroup["path"], name).read_text().splitlines():
         if line.startswith("oom_kill "):
