@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-WORKERS ?= 2
+# Much of the suite waits for processes: four at a time keep two cores busy.
+WORKERS ?= 4
 
 EXACT := .venv-exact
 

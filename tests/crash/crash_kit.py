@@ -11,10 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.cli.recording import record
 from orchestrator.cli.submitting import Wish, prepare
@@ -33,6 +34,8 @@ NEVER = 10**9
 
 _one_migration = threading.Lock()
 """alembic keeps its state in module globals; a program makes one journal, these tests make many at once."""
+
+P = TypeVar("P", bound="Place")
 
 STEPS = ["provision", "upload", "execute", "fetch", "teardown"]
 
@@ -70,6 +73,52 @@ class Zygote:
 
     def close(self) -> None:
         self._process.communicate()
+
+
+Told = Callable[[str, object], None]
+"""pytest's ``record_property``: what tools/reliability.py makes its table of."""
+
+
+def stride(usual: int) -> int:
+    """Every so many-th point is died at; GPUJOB_CRASH_STRIDE says otherwise for all sweeps at once."""
+    return int(os.environ.get("GPUJOB_CRASH_STRIDE", usual))
+
+
+def sweep(
+    folder: Path, crash: Callable[[P, Zygote, int], bool], kind: type[P] | None = None, *,
+    first: int = 1, every: int = 1, side_by_side: int = 4,
+) -> int:  # fmt: skip
+    """Raise N from ``first`` until ``crash(place, zygote, N)`` says that the worker was not killed; how many were.
+
+    So many crash runs are under way at once, each in a place of its own.
+    """
+    numbers = iter(range(first, NEVER, every))
+    done, turn = threading.Event(), threading.Lock()
+    reached: list[int] = []
+
+    def lane() -> None:
+        zygote = Zygote()
+        try:
+            while not done.is_set():
+                with turn:
+                    number = next(numbers)
+                if not crash((kind or Place)(folder / f"at-{number}"), zygote, number):
+                    break
+                reached.append(number)
+        finally:
+            done.set()
+            zygote.close()
+
+    with ThreadPoolExecutor(side_by_side) as pool:
+        lanes = [pool.submit(lane) for _ in range(side_by_side)]
+    for each in lanes:
+        each.result()
+    # Every point was killed at, in order; only at the end may one lane have got through a little before another,
+    # since a run is looked at a few times more or less.
+    certain = sorted(reached)[:-side_by_side]
+    assert certain == [first + every * index for index in range(len(certain))]
+    assert len(reached) * every > 20
+    return len(reached)
 
 
 @dataclass

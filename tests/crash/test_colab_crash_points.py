@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from crash_kit import Place, Zygote, check_whole, eventually
+from crash_kit import Place, Zygote, check_whole, eventually, stride
 
 from backends.colab.agent.session import Session
 from backends.colab.backend import ColabBackend
@@ -18,7 +17,7 @@ from backends.colab.settings import Settings
 from orchestrator.config import Config
 from tests.emulators.drive import DriveEmulator
 
-STRIDE = 4 * int(os.environ.get("GPUJOB_CRASH_STRIDE", "3")) - 3
+STRIDE = stride(9)
 """Every so many-th point is died at; 1: at all of them."""
 
 INPUT = bytes(range(256)) * 64

@@ -1,4 +1,4 @@
-"""The worker is killed at every point of a job on a rented machine; another finishes it. See test_crash_points.py.
+"""The worker is killed at points of a job on a rented machine; another finishes it. See test_crash_points.py.
 
 Afterwards no machine is left, none was rented twice, the money is within the reservation and not below the provider's
 meter, and no result is lost.
@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crash_kit import Zygote
+from crash_kit import Told, Zygote, stride, sweep
 from rented_kit import Rented, check_money, check_nothing_rented, provider_installed
-from test_crash_points import Told, sweep_all
 
 SUCCEEDS = {
     "run": "echo $GPUJOB_RUN >> $RUNS; mkdir -p results/deep checkpoints; cp input results/deep/copy;"
@@ -64,7 +63,7 @@ def test_a_succeeding_job_on_a_rented_machine(tmp_path: Path, record_property: T
         assert {path.name for path in folder.iterdir() if path.is_dir()} == {"files", "checkpoints"}
         return crashed
 
-    sweep_all(tmp_path, crash, record_property, Rented)
+    record_property("crash_points", sweep(tmp_path, crash, Rented, every=stride(2)))
 
 
 def test_a_lost_reply_and_a_machine_that_is_never_reachable(tmp_path: Path, record_property: Told) -> None:
@@ -80,4 +79,4 @@ def test_a_lost_reply_and_a_machine_that_is_never_reachable(tmp_path: Path, reco
         assert [m["place"] for m in place.cloud.machines()] == ["here-1", "there-2"]
         return crashed
 
-    sweep_all(tmp_path, crash, record_property, Rented)
+    record_property("crash_points", sweep(tmp_path, crash, Rented, first=2, every=stride(3)))

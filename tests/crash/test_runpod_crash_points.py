@@ -5,24 +5,20 @@ The emulated cloud is shared by all homes, so each home's pods lie among the oth
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from crash_kit import Place, Zygote, check_whole, interrupted_by
+from crash_kit import Place, Told, Zygote, check_whole, interrupted_by, stride, sweep
 
 from tests.emulators.account_kit import Account, account, pods_of, tell
 from tests.emulators.runpod import RunPodEmulator
 
 SIDE_BY_SIDE = 2
-"""Lanes, each with its own workers; more would only wait for each other on a small machine."""
+"""More would only wait for each other on a small machine."""
 
-STRIDE = int(os.environ.get("GPUJOB_CRASH_STRIDE", "6"))
-"""Every so many-th point is died at, the first of them another one with each kind of job; 1: at all of them."""
+STRIDE = stride(6)
 
 BUDGET = 3_000_000
 INPUT = bytes(range(256)) * 64
@@ -52,30 +48,6 @@ FALLS_BACK: dict[str, Any] = SUCCEEDS | {
 }
 
 pytestmark = pytest.mark.timeout(1800)
-
-Told = Callable[[str, object], None]
-Crash = Callable[[Place, Zygote, int], bool]
-
-
-def sweep(folder: Path, first: int, crash: Crash) -> int:
-    """Die at point ``first`` and every ``STRIDE``-th after it until a run gets through; how many there were."""
-    numbers = iter(range(first, 1 << 30, STRIDE))
-    died: list[int] = []
-
-    def lane() -> None:
-        zygote = Zygote()
-        try:
-            while (number := next(numbers)) and crash(Place(folder / f"at-{number}"), zygote, number):
-                died.append(number)
-        finally:
-            zygote.close()
-
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        lanes = [pool.submit(lane) for _ in range(SIDE_BY_SIDE)]
-    for each in lanes:
-        each.result()
-    assert len(died) * STRIDE > 20
-    return len(died)
 
 
 def crash_and_recover(place: Place, zygote: Zygote, number: int) -> bool:
@@ -116,7 +88,7 @@ def test_a_succeeding_job_on_a_pod(tmp_path: Path, cloud: RunPodEmulator, record
         accounts.append(check_over(cloud, place, job, number, crashed=crashed))
         return crashed
 
-    record_property("crash_points", sweep(tmp_path, 1, crash))
+    record_property("crash_points", sweep(tmp_path, crash, every=STRIDE, side_by_side=SIDE_BY_SIDE))
     tell(record_property, accounts)
 
 
@@ -134,5 +106,5 @@ def test_a_job_out_of_vram_that_falls_back(tmp_path: Path, cloud: RunPodEmulator
         accounts.append(check_over(cloud, place, job, number, crashed=crashed))
         return crashed
 
-    record_property("crash_points", sweep(tmp_path, 2, crash))
+    record_property("crash_points", sweep(tmp_path, crash, first=2, every=STRIDE, side_by_side=SIDE_BY_SIDE))
     tell(record_property, accounts)
