@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Lease, LeaseRequest, Machine, Need, NoCapacity, Offer, Rejected, SetupState
+from backends.billing import electricity
 from backends.channels.local import LocalMachine
 from backends.failpoints import failpoint
 from backends.hardware import SPILLS, Gpu, boot_clock, boot_id, find_gpus, spills_to_ram, total_ram
@@ -37,10 +38,13 @@ WORTH_SAYING = 100_000_000
 
 
 def open_backend(root: Path, settings: Mapping[str, Any]) -> LocalBackend:
-    """The backend over ``root``; settings: ``price_per_hour`` in micro-dollars (electricity), ``slots``."""
+    """The backend over ``root``; settings: ``price_per_hour`` and ``price_per_kwh`` in micro-dollars, ``watts`` drawn
+    at work, ``slots``.
+    """
+    power = electricity(int(settings.get("watts", 0)), int(settings.get("price_per_kwh", 0)))
     return LocalBackend(
         root=root,
-        micros_per_hour=int(settings.get("price_per_hour", 0)),
+        micros_per_hour=int(settings.get("price_per_hour", 0)) + power,
         slots=int(settings.get("slots", 0)) or os.cpu_count() or 1,
     )
 

@@ -136,8 +136,10 @@ def _shown_names(names: tuple[str, ...]) -> str:
 
 SETTINGS: dict[str, Setting] = {
     "local.price_per_hour": Setting(
-        "what an hour of this machine costs you in USD, such as its electricity", "0", parse_usd, decimal_usd
+        "what an hour of this machine costs you in USD, beside its electricity", "0", parse_usd, decimal_usd
     ),
+    "local.watts": Setting("what this machine draws while it works, in watts", "0", _count),
+    "local.price_per_kwh": Setting("what a kilowatt-hour costs you in USD, such as 0.30", "0", parse_usd, decimal_usd),
     "local.slots": Setting("CPU jobs that may run at once on this machine; 0 means one per CPU", "0", _count),
     "runpod.client": Setting(
         "how pods are rented: rest (REST v2), or sdk (RunPod's own package)", "rest", _one_of("rest", "sdk")

@@ -17,7 +17,7 @@ from google.oauth2.credentials import Credentials
 
 from backends.addresses import checked_address
 from backends.base import AuthError, Rejected
-from backends.channels.drive_replies import LOGIN_ADVICE, TOKEN_NAME
+from backends.channels.drive_replies import FIRST_LOGIN_ADVICE, LOGIN_ADVICE, TOKEN_NAME
 
 SCOPE = "https://www.googleapis.com/auth/drive.file"
 CLIENTS_PAGE = "https://console.cloud.google.com/auth/clients"
@@ -43,7 +43,7 @@ class Token:
     def read(cls, text: str | None) -> Token:
         """From the secret's value. Raises AuthError where there is none, or none that can be understood."""
         if not text:
-            raise AuthError("Google Drive is not set up: nobody has signed in yet", advice=LOGIN_ADVICE)
+            raise AuthError("Google Drive is not set up: nobody has signed in yet", advice=FIRST_LOGIN_ADVICE)
         try:
             known = {name: value for name, value in json.loads(text).items() if name in cls.__dataclass_fields__}
             return cls(**known | {"scopes": tuple(known.get("scopes", (SCOPE,)))})

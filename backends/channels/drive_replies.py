@@ -14,6 +14,7 @@ from backends.channels.drive_requests import DECLARED, FOLDER, KEY
 TOKEN_NAME = "GPUJOB_DRIVE_TOKEN"  # noqa: S105 - the name of a secret, not one
 SETUP_COMMAND = "gpujob backends setup colab --client client_secret.json"
 LOGIN_ADVICE = f"Sign in again: `{SETUP_COMMAND}`."
+FIRST_LOGIN_ADVICE = f"Sign in: `{SETUP_COMMAND}`."
 MINUTE_LIMIT_WAIT = 20.0
 """Seconds asked for where a limit counted by the minute is reached and Google does not say how long."""
 DAY_LIMIT_WAIT = 3600.0

@@ -145,7 +145,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
 def _say_if_asleep(reader: Reader) -> None:
     from orchestrator.cli.screen import warned
-    from orchestrator.lifecycle.waking import worker_runs
+    from orchestrator.lifecycle.waking import worker_comes
 
-    if (count := reader.unfinished()) and not worker_runs(Home.locate()):
+    if (count := reader.unfinished()) and not worker_comes(Home.locate()):
         say(f"\n{warned('!')} {count} unfinished, and no worker is running: `gpujob resume` goes on.")

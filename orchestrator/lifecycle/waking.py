@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from orchestrator.home import Home
-from orchestrator.lifecycle.locks import anyone_present, try_descriptor
+from orchestrator.lifecycle.locks import anyone_present, is_held, try_descriptor
 
 STARTING = "GPUJOB_STARTING"
 """Tells a new worker which descriptor holds the lock of its start."""
@@ -16,6 +16,11 @@ STARTING = "GPUJOB_STARTING"
 def worker_runs(home: Home) -> bool:
     """Whether any worker is alive on this home."""
     return anyone_present(home.worker_lock)
+
+
+def worker_comes(home: Home) -> bool:
+    """Whether any worker is alive on this home, or being started."""
+    return worker_runs(home) or is_held(home.worker_start_lock) or worker_runs(home)
 
 
 def ensure_worker(home: Home) -> None:

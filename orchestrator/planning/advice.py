@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from orchestrator.planning.plan import Code, Rejection
+from backends.units import format_usd
+from orchestrator.planning.plan import Code, Plan, Rejection
 
 _BETTER_ONE_TAKEN = (Code.SAME_HEADROOM, Code.DEARER, Code.GPU_UNNEEDED)
 _NEAREST_FIRST = (
@@ -12,7 +13,6 @@ _NEAREST_FIRST = (
     Code.BUDGET,
     Code.ATTEMPTS,
     Code.QUOTA,
-    Code.NOT_SET_UP,
     Code.UNAVAILABLE,
     Code.NOT_ALLOWED,
     Code.OOM_SEEN,
@@ -22,6 +22,7 @@ _NEAREST_FIRST = (
     Code.GPU,
     Code.WHEN,
     Code.BACKEND,
+    Code.NOT_SET_UP,
 )
 """The checks from the last to the first: a pair that passed more of them is nearer to running."""
 
@@ -36,6 +37,19 @@ def nearest_change(rejected: Iterable[Rejection]) -> str:
     where = f"{nearest.variant} on {nearest.backend} {nearest.offer}"
     change = f" To change that, {nearest.change}." if nearest.change else ""
     return f"Nearest: {where}: {nearest.reason}.{change}"
+
+
+def once_set_up(plan: Plan, missing: Mapping[str, str]) -> str:
+    """What ``plan``, made as if all backends were set up, gives the user for setting one up; by backend what is
+    missing there. Where it gives nothing, what else would have to change.
+    """
+    first = next((rung for rung in plan.ladder if rung.backend in missing), None)
+    if first is None:
+        return plan.advice
+    return (
+        f"Nearest: {first.variant} on {first.backend} {first.offer}, a chance of {first.p_success:.0%} for "
+        f"{format_usd(first.expected_micros)} expected, once this is set up: {missing[first.backend]}."
+    )
 
 
 def distance(rejection: Rejection) -> tuple[int, float]:

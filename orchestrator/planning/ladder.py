@@ -8,10 +8,11 @@ everything goes wrong is paid for. A job that fails counts for as much as its bu
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
 from backends.base import Offer
 from backends.units import format_duration, format_size, format_usd
-from orchestrator.planning.advice import distance, nearest_change
+from orchestrator.planning.advice import distance, nearest_change, once_set_up
 from orchestrator.planning.choosing import LEAST_FIT, Limits, choose
 from orchestrator.planning.climb import Chances, climb, fit
 from orchestrator.planning.feasibility import Candidate, No, Question
@@ -40,12 +41,41 @@ def make_plan(
 ) -> Plan:
     """The plan for what is left: ``budget_micros`` and ``attempts_left`` exclude what earlier attempts used up.
 
-    ``weights`` replace those of the priority; ``facts`` are what is known beside the spec.
+    ``weights`` replace those of the priority; ``facts`` are what is known beside the spec. Where nothing is feasible,
+    but some offers lack only a set-up, the advice says what setting them up would give.
     """
+
+    def among(these: Sequence[Offer]) -> Plan:
+        return _plan_among(
+            these, spec, knowledge, budget_micros, priority,
+            backends=backends, attempts_left=attempts_left, first_rank=first_rank, weights=weights, facts=facts,
+        )  # fmt: skip
+
+    all_offers = list(offers)
+    plan = among(all_offers)
+    lacking = {offer.backend: offer.missing for offer in all_offers if offer.missing}
+    if plan.ladder or not lacking:
+        return plan
+    return replace(plan, advice=once_set_up(among([replace(offer, missing="") for offer in all_offers]), lacking))
+
+
+def _plan_among(
+    offers: Sequence[Offer],
+    spec: JobSpec,
+    knowledge: Knowledge,
+    budget_micros: int,
+    priority: Priority,
+    *,
+    backends: Collection[str],
+    attempts_left: int | None,
+    first_rank: int,
+    weights: Weights | None,
+    facts: Facts,
+) -> Plan:
     rungs = max(0, spec.limits.attempts if attempts_left is None else attempts_left)
     limits = Limits(max(0, budget_micros), rungs, weights or WEIGHTS[priority])
     memory = memory_outlook(spec, knowledge, facts.needs)
-    candidates, rejected = sort_out(list(offers), Question(spec, knowledge, frozenset(backends)), max(1, rungs))
+    candidates, rejected = sort_out(offers, Question(spec, knowledge, frozenset(backends)), max(1, rungs))
     choice = choose(candidates, Looking(spec, knowledge, memory, facts, limits.weights), memory.belief, limits)
     reserved = spread(
         [each.reserved for each in choice.rungs], limits.budget - sum(each.reserved.micros for each in choice.rungs)

@@ -64,7 +64,7 @@ def test_a_setting_is_kept(file: Path) -> None:
 
 def test_a_backend_sees_its_own_settings_without_their_prefix(file: Path) -> None:
     Config(file).set("local.slots", "3")
-    assert Config(file).for_backend("local") == {"price_per_hour": 0, "slots": 3}
+    assert Config(file).for_backend("local") == {"price_per_hour": 0, "watts": 0, "price_per_kwh": 0, "slots": 3}
     assert Config(file).for_backend("elsewhere") == {}
 
 

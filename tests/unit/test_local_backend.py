@@ -9,7 +9,7 @@ import pytest
 
 from backends.base import GpuNeed, LeaseRequest, Need, NoCapacity, Offer, Rejected
 from backends.hardware import DRIVER_BYTES
-from backends.local import RAM_UNDECLARED, LocalBackend
+from backends.local import RAM_UNDECLARED, LocalBackend, open_backend
 
 FREE = (16376 << 20) - DRIVER_BYTES
 """What an RTX A4000 has for a job if nobody else uses it."""
@@ -42,6 +42,11 @@ def offer(backend: LocalBackend, name: str, count: int = 1) -> Offer:
 
 def cpu(backend: LocalBackend, key: str, ram: int | None = 10**8) -> LeaseRequest:
     return LeaseRequest(key, offer(backend, "cpu"), ram)
+
+
+def test_electricity_is_part_of_what_an_hour_costs(tmp_path):
+    settings = {"price_per_hour": 50_000, "watts": 350, "price_per_kwh": 300_000}
+    assert offer(open_backend(tmp_path, settings), "cpu").micros_per_hour == 155_000
 
 
 def test_asking_twice_gives_one_lease(backend):

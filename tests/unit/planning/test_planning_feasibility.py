@@ -263,3 +263,15 @@ def test_a_backend_that_is_not_set_up_is_said_once() -> None:
     assert set(rejected[0].offers) == {"a", "b", "c"}
     assert rejected[0].reason == missing
     assert not made.ladder
+
+
+def test_the_advice_is_what_setting_up_would_give() -> None:
+    """Not the first offer that lacks only that: it may be one on which the job would run out of memory."""
+    missing = "cloud has no key: gpujob backends setup cloud"
+    spec = job({"name": "only", "needs": {"ram": "9 GB"}})
+    small, big = (replace(machine(name, usd="1", ram=ram), missing=missing) for name, ram in (("a", 8), ("b", 16)))
+    made = plan(spec, small, big)
+    assert not made.ladder
+    assert made.advice.startswith("Nearest: only on cloud b, a chance of 9")
+    assert made.advice.endswith(f"expected, once this is set up: {missing}.")
+    assert plan(spec, small).advice.startswith("Nearest: only on cloud a: needs 9 GB of RAM; it has 8 GB.")
