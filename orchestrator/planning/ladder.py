@@ -56,7 +56,8 @@ def make_plan(
     lacking = {offer.backend: offer.missing for offer in all_offers if offer.missing}
     if plan.ladder or not lacking:
         return plan
-    return replace(plan, advice=once_set_up(among([replace(offer, missing="") for offer in all_offers]), lacking))
+    set_up = among([replace(offer, missing="") for offer in all_offers])
+    return replace(plan, advice=once_set_up(plan.advice, set_up, lacking))
 
 
 def _plan_among(
