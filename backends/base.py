@@ -127,7 +127,8 @@ class Lease:
     ``jobs``, ``environments`` and ``input_cache`` (folders there), ``python`` (its interpreter), ``gpus`` (indexes),
     ``lease_began`` (its monotonic clock when it began), ``place`` (data centre or zone), ``stop`` (shell commands that
     end the machine from inside, tried in order by the runner), ``stop_pid1`` (``NAME=value``: ending the process 1
-    whose environment holds it ends the machine as well), ``micros_per_hour`` (what is really taken, where it is known).
+    whose environment holds it ends the machine as well), ``micros_per_hour`` (what is really taken, where it is known),
+    ``too_dear`` (why that is too much for the machine to be used: it has to be given back).
     """
 
     key: str
@@ -266,10 +267,14 @@ class Backend(Protocol):
         """What could be rented now. Offers that do not meet ``need`` are listed too: the planner says why not."""
 
     def create(self, request: LeaseRequest) -> Lease:
-        """Obtain the machine for ``request.key`` and return at once; the same key gives the same machine."""
+        """Obtain the machine for ``request.key`` and return at once; the same key gives the same machine. Lost means
+        that one may be there: `find` tells.
+        """
 
     def find(self, key: str) -> Lease | None:
-        """The machine that carries ``key``, if there is one: the way back after a lost reply or a crash."""
+        """The machine that carries ``key``, if there is one: the way back after a lost reply or a crash. Lost means
+        that it cannot be told yet: call again.
+        """
 
     def owned(self) -> Iterable[Lease]:
         """Everything that carries our mark, for the reaper."""

@@ -178,6 +178,9 @@ SETTINGS: dict[str, Setting] = {
         _or_default,
     ),
     "runpod.disk": Setting("the disk of every pod, unless its job needs more", "30 GB", parse_size, format_size),
+    "runpod.list_lag": Setting(
+        "how long a pod whose reply was lost may be missing from RunPod's list", "90s", parse_duration, format_duration
+    ),
     "runpod.api": Setting(
         "the address of RunPod's API; RUNPOD_API_BASE_URL goes before it", "default", _default_or(_api), _or_default
     ),

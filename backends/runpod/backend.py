@@ -18,16 +18,15 @@ from backends.base import (
     Gone,
     Lease,
     LeaseRequest,
+    Lost,
     Machine,
     Need,
-    NoCapacity,
     NotYetGone,
     NotYetReady,
     Offer,
     Rejected,
     SetupState,
 )
-from backends.billing import price_of
 from backends.failpoints import failpoint
 from backends.recent import Recent
 from backends.rented.clocks import agreed_now
@@ -38,7 +37,7 @@ from backends.runpod.market import Market
 from backends.runpod.replies import Pod, PodStatus, SshEndpoint, read_bill
 from backends.runpod.requests import Wish, pod_billing
 from backends.runpod.settings import CREDENTIAL, SETUP_COMMAND, Settings
-from backends.units import format_usd
+from backends.runpod.unheard import Unheard
 
 if TYPE_CHECKING:
     from backends.runpod.client import Client
@@ -46,9 +45,6 @@ if TYPE_CHECKING:
 
 LISTING_SECONDS = 2.0
 """Jobs that wait for their pods share one listing: many at once must not use up the rate limit."""
-
-ROUNDING_MICROS = 500
-"""RunPod shows what a pod costs an hour with three decimals."""
 
 PROFILE = "/etc/rp_environment"
 """Where a pod's environment is: sshd's sessions do not have it."""
@@ -66,6 +62,7 @@ class RunpodBackend:
         self._settings = settings
         self._marks = marks.Marks(root)
         self._ends = Ends(root)
+        self._unheard = Unheard(root, settings.list_lag)
         self._market = Market(settings, lambda: self._client)
         self._contacts = Contacts(root)
         self._opening = Lock()
@@ -84,8 +81,8 @@ class RunpodBackend:
     def create(self, request: LeaseRequest) -> Lease:
         """Rent the pod, unless one carries the key already; of twins the oldest is kept.
 
-        Raises AuthError before a key is set up, Rejected where the clocks disagree, NoCapacity also where RunPod would
-        charge more than was offered, and Lost where a pod may have been rented though no good reply came.
+        Raises AuthError before a key is set up, Rejected where the clocks disagree, and Lost where a pod may have been
+        rented though no good reply came: nothing more is rented for the key then until lists show what there is.
         """
         self._settings.key()
         target = catalog.target_of(request.offer.name)
@@ -98,9 +95,9 @@ class RunpodBackend:
         asked_at = agreed_now(self._client.now(), "RunPod")
         env = self._marks.env(request, asked_at, self._settings.api, spot=target.spot)
         wish = self._market.wish(request, target, {**env, "PUBLIC_KEY": self._contacts.public_key()})
-        pod = self._rent(wish)
-        failpoint("runpod.create:rented")
-        self._check_price(pod, request)
+        with self._unheard.asking(request.key, asked_at):
+            pod = self._rent(wish)
+            failpoint("runpod.create:rented")
         return marks.lease_of(pod)
 
     def _rent(self, wish: Wish) -> Pod:
@@ -113,18 +110,8 @@ class RunpodBackend:
             return self._road.pod(pod.id) or pod
         return pod
 
-    def _check_price(self, pod: Pod, request: LeaseRequest) -> None:
-        """A pod that costs more than was reserved for is given back at once."""
-        most = price_of(request.offer, request.disk_bytes or 0).hourly_micros
-        if pod.micros_per_hour > most + ROUNDING_MICROS:
-            self._road.terminate(pod.id)
-            raise NoCapacity(
-                f"RunPod charges {format_usd(pod.micros_per_hour)}/h for {request.offer.name}, "
-                f"which was offered for {format_usd(most)}/h; it was given back"
-            )
-
     def find(self, key: str) -> Lease | None:
-        """The pod that carries ``key``; of twins the oldest, and the others are terminated."""
+        """The pod that carries ``key``; of twins the oldest, and the others are terminated. Raises Lost as `create`."""
         pod = self._the_one(key)
         return marks.lease_of(pod) if pod else None
 
@@ -135,7 +122,8 @@ class RunpodBackend:
         return [marks.lease_of(pod) for pod in self._marks.ours(self._pods())]
 
     def delete(self, lease: Lease) -> None:
-        """Terminate the pod, and any twin. Raises NotYetGone while RunPod still has one."""
+        """Terminate the pod, and any twin. Raises NotYetGone while RunPod still has one, or may have."""
+        doubt = self._unheard.doubt(lease.key, self._now)
         there = self._all_of(lease)
         for pod in there:
             self._road.terminate(pod.id) if pod.id == lease.id else self._end_twin(pod)
@@ -145,6 +133,9 @@ class RunpodBackend:
         self._contacts.forget(lease)
         ran = any(pod.id == lease.id and pod.status not in marks.OVER for pod in there)
         self._ends.note(lease.key, self._held_at_its_end(lease, ran=ran))
+        if doubt and not self._unheard.answered(lease.key, there):
+            raise NotYetGone(f"pod {lease.id} is gone, but {doubt}")
+        self._unheard.forget(lease.key)
 
     def _all_of(self, lease: Lease) -> list[Pod]:
         """The lease's pod and its twins, as far as they exist. A listing may lag behind: the pod is asked for by id."""
@@ -155,8 +146,7 @@ class RunpodBackend:
 
     def _held_at_its_end(self, lease: Lease, *, ran: bool) -> float:
         """Seconds until now; a pod that had ended before did so when its guard let it, at the latest."""
-        now = self._provider_now() or datetime.now(UTC)
-        held = _between(lease.created_at, now)
+        held = _between(lease.created_at, self._now())
         most = lease.details.get("max_seconds") or held
         return held if ran else min(held, float(most))
 
@@ -265,17 +255,29 @@ class RunpodBackend:
         return self._listing.fresh(self._road.pods)
 
     def _the_one(self, key: str) -> Pod | None:
-        """The pod to keep of those that carry ``key``; the others are terminated."""
+        """The pod to keep of those that carry ``key``; the others are terminated. Raises Lost where none is listed, but
+        one that was asked for may be there.
+        """
+        doubt = self._unheard.doubt(key, self._now)
         found = self._marks.carrying(key, self._pods())
         for twin in found[1:]:
             self._end_twin(twin)
-        return found[0] if found else None
+        if found:
+            self._unheard.answered(key, found)
+            return found[0]
+        if doubt:
+            raise Lost(doubt)
+        self._unheard.forget(key)
+        return None
 
     def _end_twin(self, twin: Pod) -> None:
         """Terminate a pod that a lost reply has left; its time is noted first, since it costs money as well."""
-        now = self._provider_now() or datetime.now(UTC)
-        self._ends.note_twin(twin.env[marks.KEY], twin.id, _between(marks.created_at(twin), now))
+        self._ends.note_twin(twin.env[marks.KEY], twin.id, _between(marks.created_at(twin), self._now()))
         self._road.terminate(twin.id)
+
+    def _now(self) -> datetime:
+        """RunPod's clock; ours where it cannot be asked."""
+        return self._provider_now() or datetime.now(UTC)
 
     def _provider_now(self) -> datetime | None:
         if self._client.now() is None:

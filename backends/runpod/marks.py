@@ -9,18 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from backends.base import Lease, LeaseRequest
+from backends.billing import price_of
 from backends.rented.owner import Owner
 from backends.runpod.boot import end_pod_script
 from backends.runpod.catalog import NAME
 from backends.runpod.replies import Pod, PodStatus
+from backends.units import format_usd
 
 PREFIX = "gpujob-"
 
 KEY, OWNER = "GPUJOB_KEY", "GPUJOB_OWNER"
 OFFER, SPOT, API = "GPUJOB_OFFER", "GPUJOB_SPOT", "GPUJOB_API"
 ASKED_AT, ENDS_AT, MAX_SECONDS = "GPUJOB_ASKED_AT", "GPUJOB_ENDS_AT", "GPUJOB_MAX_SECONDS"
+MOST = "GPUJOB_MOST_MICROS_PER_HOUR"
+"""What an hour was reserved with: the pod says so itself, since nobody else may be left to know it."""
+
+ROUNDING_MICROS = 500
+"""RunPod shows what a pod costs an hour with three decimals."""
 
 PLACE_FOR_JOBS = "/root/gpujob"
 """On the container's own disk with every image, and closed to others. ``/workspace`` is where RunPod mounts volumes,
@@ -55,6 +63,7 @@ class Marks:
             ASKED_AT: str(int(asked_at.timestamp())),
             ENDS_AT: str(int(ends)),
             MAX_SECONDS: str(int(request.max_seconds)),
+            MOST: str(price_of(request.offer, request.disk_bytes or 0).hourly_micros),
         }
 
     def ours(self, pods: Iterable[Pod]) -> list[Pod]:
@@ -101,8 +110,19 @@ def lease_of(pod: Pod) -> Lease:
         "python": "python3",
         "stop": [end_pod_script()],
         "stop_pid1": f"{KEY}={key}",
+        **_if_too_dear(pod),
     }
     return Lease(key, NAME, pod.id, created_at(pod), details)
+
+
+def _if_too_dear(pod: Pod) -> dict[str, Any]:
+    """What a lease says of a pod that costs more than was reserved for: its guard would let it live too long."""
+    most = _whole(pod, MOST)
+    if not most or pod.micros_per_hour <= most + ROUNDING_MICROS:
+        return {}
+    charged, offered = format_usd(pod.micros_per_hour), format_usd(most)
+    words = f"RunPod charges {charged}/h for {pod.env.get(OFFER)}, which was offered for {offered}/h; it is given back"
+    return {"micros_per_hour": pod.micros_per_hour, "too_dear": words}
 
 
 def _whole(pod: Pod, name: str) -> int:

@@ -29,10 +29,15 @@ CREDENTIAL = Credential(
 
 GB = 10**9
 
+LIST_LAG_SECONDS = 90.0
+"""From asking for a pod until a list must show it: 30 s in which its reply may come, and a minute more. How far lists
+lag is not documented."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings under ``runpod.`` (docs/runpod.md). Sizes in bytes; empty means whatever RunPod chooses.
+    """The settings under ``runpod.`` (docs/runpod.md). Sizes in bytes, times in seconds; empty means whatever RunPod
+    chooses.
 
     ``credential`` gives the API key each time it is needed, or None: a key is never kept in an object.
     """
@@ -48,6 +53,7 @@ class Settings:
     image: str = ""
     cpu_image: str = ""
     disk_bytes: int = 30 * GB
+    list_lag: float = LIST_LAG_SECONDS
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> Settings:
@@ -66,6 +72,7 @@ class Settings:
             image=settings.get("image", ""),
             cpu_image=settings.get("cpu_image", ""),
             disk_bytes=settings.get("disk", 30 * GB),
+            list_lag=settings.get("list_lag", LIST_LAG_SECONDS),
         )
 
     def key(self) -> str:

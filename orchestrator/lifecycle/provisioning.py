@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from backends.base import Fate, Gone, Lease, LeaseRequest, NoCapacity, NotYetReady, Offer, Transient
+from backends.base import Fate, Gone, Lease, LeaseRequest, Lost, NoCapacity, NotYetReady, Offer, Transient
 from backends.failpoints import failpoint
 from backends.units import format_duration, format_usd
 from orchestrator.clock import moment, stamp
@@ -34,12 +34,29 @@ class Provisioning:
     def obtain(self) -> Json:
         """The step's effect. Raises NoCapacity, NeverReachable, TakenBack, Cancelled."""
         context = self._context
-        lease = context.backend.find(context.key) or self._create()
+        lease = self._found() or self._create()
         failpoint("provision:created")
         lease_is_live(context.tools.store, lease)
+        if why := lease.details.get("too_dear"):
+            raise NoCapacity(context.redact(str(why)))
         self._compare_rates(lease)
         self._reach(lease)
         return {"lease": lease.id, "place": lease.details.get("place")}
+
+    def _found(self) -> Lease | None:
+        """The machine that an earlier try has obtained. Where that cannot be told yet it is waited for: two would cost
+        twice what is reserved.
+        """
+        context, said = self._context, False
+        while True:
+            try:
+                return context.backend.find(context.key)
+            except Lost as doubt:
+                if not said:
+                    context.note("waiting", f"waiting for {context.attempt.backend}: {doubt}")
+                    said = True
+            context.stop_if_cancelled()
+            context.tools.clock.sleep(LONGEST_WAIT)
 
     def _create(self) -> Lease:
         """Obtain the machine; where it is only busy and free of charge, wait for it."""

@@ -281,6 +281,41 @@ def test_a_machine_that_costs_more_than_planned_is_held_for_less(place: Rented) 
     check(place, job)
 
 
+def test_a_machine_that_is_too_dear_is_given_back_and_paid_for(place: Rented) -> None:
+    place.cloud.set_fault("too_dear", "small")
+    job = place.rent(QUICK, {"input": b"x"})
+    place.reserve(job, 600.0, "small")
+    run(place)
+    assert place.outcomes(job) == ["no_capacity", "succeeded"]
+    assert "it costs more than was offered" in place.attempts(job)[0]["summary"]
+    assert [machine["offer"] for machine in place.cloud.machines()] == ["small", "big"]
+    check(place, job)
+
+
+def test_a_machine_that_nobody_heard_of_is_given_back_though_its_job_ends_first(place: Rented) -> None:
+    """No list shows it until the job is cancelled and the worker that asked for it is dead: the next one waits."""
+    place.cloud.set_fault("unheard")
+    job = place.rent(QUICK, {"input": b"x"})
+    with place.worker() as worker:
+        eventually(lambda: place.notes(job, "waiting"), "waiting for it")
+        place.cancel(job)
+        eventually(lambda: in_doubt(place, job), "an end that has to wait")
+        kill(worker)
+    with place.worker():
+        seen = len(in_doubt(place, job))
+        eventually(lambda: len(in_doubt(place, job)) > seen, "the next worker to wait as well")
+        assert place.job(job)["ended_at"] is None
+        place.cloud.clear_fault("unheard")
+        eventually(lambda: place.job(job)["state"] == "cancelled", "the end")
+    assert len(place.cloud.machines()) == 1
+    check(place, job)
+
+
+def in_doubt(place: Rented, job: str) -> list[dict[str, Any]]:
+    """Tries to give back what may be there."""
+    return [each for each in place.tries(job) if each["step"] == "teardown" and "may be there" in (each["error"] or "")]
+
+
 def test_a_machine_ends_by_itself_once_everything_is_fetched(place: Rented) -> None:
     """Its provider does not let us delete it: it is told that nobody needs it, and switches itself off."""
     place.cloud.set_fault("delete_fails")

@@ -20,6 +20,9 @@ SIDE_BY_SIDE = 2
 
 STRIDE = stride(6)
 
+SHORT_LAG = '[runpod]\nlist_lag = "2s"\n'
+"""Whoever died before the answer to renting has to be waited for so long."""
+
 BUDGET = 3_000_000
 INPUT = bytes(range(256)) * 64
 
@@ -72,7 +75,7 @@ def check_over(cloud: RunPodEmulator, place: Place, job: str, number: int, *, cr
     assert closed.unbooked == 0, (number, closed)
     assert closed.pods == len(place.attempts(job)), "a pod that was rented is adopted, never rented again"
     assert not any(pod.processes() for pod in pods_of(cloud, place.home.root))
-    assert list((place.home.root / "runpod").glob("ended/*")) == []
+    assert [*(place.home.root / "runpod").glob("ended/*"), *(place.home.root / "runpod").glob("unheard/*")] == []
     return closed
 
 
@@ -80,6 +83,7 @@ def test_a_succeeding_job_on_a_pod(tmp_path: Path, cloud: RunPodEmulator, record
     accounts: list[Account] = []
 
     def crash(place: Place, zygote: Zygote, number: int) -> bool:
+        place.home.config.write_text(SHORT_LAG)
         job = place.submit(SUCCEEDS, {"input": INPUT}, BUDGET)
         crashed = crash_and_recover(place, zygote, number)
         assert place.outcomes(job) == ["succeeded"]
@@ -96,6 +100,7 @@ def test_a_job_out_of_vram_that_falls_back(tmp_path: Path, cloud: RunPodEmulator
     accounts: list[Account] = []
 
     def crash(place: Place, zygote: Zygote, number: int) -> bool:
+        place.home.config.write_text(SHORT_LAG)
         job = place.submit(FALLS_BACK, {"input": INPUT}, BUDGET)
         crashed = crash_and_recover(place, zygote, number)
         assert place.outcomes(job) == ["oom_gpu", "succeeded"]

@@ -26,33 +26,46 @@ def test_no_capacity_takes_the_next_offer_free_of_charge(renter: Renter, cloud: 
     assert len(cloud.created) == 1
 
 
-AT_CREATE: dict[str, Fault] = {
-    "the reply is lost": lambda cloud: cloud.faults.lost_reply(),
-    "500": lambda cloud: cloud.faults.server_errors(2, status=500, method="POST", path="/v2/pods"),
-    "dropped": lambda cloud: cloud.faults.dropped_requests(2, method="POST", path="/v2/pods"),
-    "slow image": lambda cloud: cloud.faults.slow_image(3.0),
-}
+def rented_unheard(renter: Renter, cloud: RunPodEmulator) -> None:
+    """The reply is lost, and the pod is not listed yet."""
+    renter.set(runpod_list_lag="10m")
+    cloud.faults.stale_list(3.0)
+    cloud.faults.lost_reply()
 
 
-@pytest.mark.parametrize("trouble", AT_CREATE)
-def test_trouble_at_create_leaves_one_pod(renter: Renter, cloud: RunPodEmulator, trouble: str) -> None:
-    AT_CREATE[trouble](cloud)
+def nothing_rented(renter: Renter, cloud: RunPodEmulator) -> None:
+    """Two answers that tell nothing; then a pod whose image takes its time."""
+    renter.set(runpod_list_lag="1s")
+    cloud.faults.server_errors(status=500, method="POST", path="/v2/pods")
+    cloud.faults.dropped_requests(method="POST", path="/v2/pods")
+    cloud.faults.slow_image(3.0)
+
+
+@pytest.mark.parametrize("trouble", [rented_unheard, nothing_rented])
+def test_trouble_at_create_leaves_one_pod(
+    renter: Renter, cloud: RunPodEmulator, trouble: Callable[[Renter, RunPodEmulator], None]
+) -> None:
+    trouble(renter, cloud)
     detail = renter.rent(renter.job(QUICK, *ON_L4))
     assert outcomes(detail) == ["succeeded"]
     assert renter.fetched(detail, 1, "out/key") == f"{detail['id']}-a1\n"
-    assert len(renter.pods()) == 1, "a pod that was rented unheard is adopted"
+    assert len(renter.pods()) == 1, "a pod that was rented unheard is adopted, no other one rented beside it"
     assert cloud.faults.pending() == 0
 
 
-def test_a_twin_that_a_lost_reply_and_a_stale_list_leave_is_terminated(renter: Renter, cloud: RunPodEmulator) -> None:
-    cloud.faults.stale_list(3.0)
+def test_a_pod_that_is_listed_after_its_job_is_over_is_terminated_and_paid_for(
+    renter: Renter, cloud: RunPodEmulator
+) -> None:
+    renter.set(runpod_list_lag="30s")
+    cloud.faults.stale_list(6.0)
     cloud.faults.lost_reply()
     job = renter.rent_detached(renter.job(WAITS_FOR_WORD, *ON_L4))
-    renter.until_said(job, 1, "at work")
-    for pod in renter.pods():
-        renter.say_word(pod)
-    assert outcomes(renter.ended(job)) == ["succeeded"]
-    assert len(renter.pods()) == 2
+    renter.pod()
+    renter.run("cancel", job)
+    detail = renter.ended(job)
+    assert outcomes(detail) == ["cancelled"]
+    assert len(renter.pods()) == 1
+    assert float(detail["attempts"][0]["cost_usd"]) > 0
 
 
 @pytest.mark.parametrize("status", [429, 503])

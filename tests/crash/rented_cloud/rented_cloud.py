@@ -179,13 +179,15 @@ class RentedCloud:
                 place = next((place for place in PLACES if place not in request.avoid), PLACES[0])
                 machine = self.cloud.begin(request, place, rate)
         failpoint("rented.create:made")
-        if self.cloud.fault("create_lost"):
+        if self.cloud.fault("create_lost") or self.cloud.fault("unheard"):
             raise Lost("the reply to create did not come")
         return self._lease(machine)
 
     def find(self, key: str) -> Lease | None:
         self._api()
         machine = self.cloud.machine(key)
+        if machine and self.cloud.fault("unheard"):
+            raise Lost("it may be there, though no list shows it yet")
         return self._lease(machine) if machine else None
 
     def owned(self) -> Iterable[Lease]:
@@ -244,6 +246,8 @@ class RentedCloud:
         }  # fmt: skip
         if machine["told_rate"]:
             details["micros_per_hour"] = machine["rate"]
+        if self.cloud.fault("too_dear") == machine["offer"]:
+            details |= {"micros_per_hour": machine["rate"], "too_dear": "it costs more than was offered"}
         return Lease(machine["key"], self.name, machine["id"], datetime.fromisoformat(machine["created_at"]), details)
 
 
