@@ -258,6 +258,22 @@ class Machine(Protocol):
         """Ask the runner to end the run; ``reason`` is kept in its record. Asking twice is harmless."""
 
 
+@dataclass(frozen=True, slots=True)
+class SeenGpu:
+    """A GPU as its driver on the machine shows it: the model's name, and its VRAM in bytes."""
+
+    name: str
+    vram_bytes: int
+
+
+@runtime_checkable
+class Inspected(Protocol):
+    """Optional power of a machine: it can be looked at before anything is carried there."""
+
+    def gpus(self) -> list[SeenGpu]:
+        """Every GPU that the driver shows, in its order; none where there is no driver, or not yet."""
+
+
 class Backend(Protocol):
     """A place that machines come from."""
 

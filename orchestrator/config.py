@@ -217,7 +217,7 @@ SETTINGS: dict[str, Setting] = {
         "how often checkpoints come home while a rented machine runs", "5m", parse_duration, format_duration
     ),
     "attempt.avoid": Setting(
-        "how long an offer is left alone after a machine of it was paid for and never became reachable",
+        "how long an offer is left alone after a machine of it was paid for and never became usable",
         "6h",
         parse_duration,
         format_duration,

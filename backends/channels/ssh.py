@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from backends.base import Lost, Progress, Rejected, RunPhase, RunStatus, Transient
+from backends.base import Lost, Progress, Rejected, RunPhase, RunStatus, SeenGpu, Transient
 from backends.channels import transfer
 from backends.channels.records import checked_record
 from backends.channels.ssh_connection import (
@@ -30,6 +31,10 @@ from backends.runner import CARRIED
 CHUNK = 1 << 20
 START_TIMEOUT = 60.0
 STATUS_BYTES = 1 << 22
+GPU_LIST_BYTES = 1 << 16
+MIB = 1 << 20
+_LIST_GPUS = "nvidia-smi --query-gpu=name,memory.total --format=csv,noheader,nounits 2>/dev/null"
+_GPU_LINE = re.compile(r"([^,]{1,80}), *(\d{1,7})", re.ASCII)
 PYTHON = "python3 -I -S -X utf8"
 PACKAGE = "backends.runner"
 """Where the tools lie in a folder of theirs, so that they find each other there as they do here."""
@@ -99,6 +104,12 @@ class SshMachine:
         """See Machine. Keeps modes; links that stay inside ``tree`` are kept, others Rejected."""
         with self._courier("receive", self._inside(dest)) as courier:
             transfer.push(courier, tree, dest, progress)
+
+    def gpus(self) -> list[SeenGpu]:
+        """See Inspected. What cannot be understood of the answer is not believed to be a GPU."""
+        said = self._connection.run(self._script(_LIST_GPUS), limit=GPU_LIST_BYTES)
+        found = (_GPU_LINE.fullmatch(line.strip()) for line in said.out.decode(errors="replace").splitlines())
+        return [SeenGpu(printable(each[1]), int(each[2]) * MIB) for each in found if each]
 
     def start(self, job_dir: str, secrets: Mapping[str, str]) -> None:
         """See Machine. Raises Rejected where the runner refuses the job, Lost where it does not answer."""

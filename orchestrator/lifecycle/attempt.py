@@ -23,6 +23,7 @@ from orchestrator.lifecycle.endings import (
     StepFailed,
     TakenBack,
     TimeUp,
+    Unfit,
     verdict_of_failure,
 )
 from orchestrator.lifecycle.executing import OUT_OF_REACH, Execution
@@ -70,7 +71,7 @@ class AttemptRun:
         backend, variant = tools.backends.get(attempt.backend), spec.resolved(attempt.variant)
         self._context = Context(tools, job, spec, attempt, backend, variant, secrets, redact)
         self._offer = offer
-        self._never_reached = False
+        self._never_used = False
         self._journal = Journal(tools.store, tools.clock, redact)
 
     def run(self) -> Outcome:
@@ -90,7 +91,7 @@ class AttemptRun:
             self._step("upload", self._upload, patience)
             execution = self._step("execute", Execution(self._context).carry, patience)
         except StepFailed as failure:
-            self._never_reached = failure.kind == NeverReachable.__name__
+            self._never_used = failure.kind in (NeverReachable.__name__, Unfit.__name__)
             return verdict_of_failure(failure)
         fetched = self._fetch_or_hold(patience)
         verdict = self._classified(execution)
@@ -214,7 +215,7 @@ class AttemptRun:
             context.tools.store, context.job, context.spec, context.attempt, verdict, float(ended["held_seconds"]),
             context.now(), recorded_facts(context.job).needs.get(context.attempt.variant),
             price_of_attempt(context.attempt, lease) if ended.get("rented", True) else None,
-            wasted=self._never_reached,
+            wasted=self._never_used,
         )  # fmt: skip
         settle(context.tools.store, context.attempt, ending, context.now())
         ask_for_bill(context.tools, context.key)

@@ -1,4 +1,4 @@
-"""Machines that were lately paid for and never became reachable: they are not tried again soon."""
+"""Machines that were lately paid for and never became usable: they are not tried again soon."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def offers_to_avoid(seen: Iterable[Unreachable]) -> tuple[Avoided, ...]:
 
 
 def _story(machines: list[Unreachable]) -> str:
-    """``it was paid for and never became reachable 40 min ago in EU-RO-1``, newest first."""
+    """``it was paid for and never became usable 40 min ago in EU-RO-1``, newest first."""
     when = (
         f"{format_duration(max(60.0, each.seconds_ago))} ago" + (f" in {each.place}" if each.place else "")
         for each in machines
     )
-    return f"it was paid for and never became reachable {', '.join(when)}"
+    return f"it was paid for and never became usable {', '.join(when)}"

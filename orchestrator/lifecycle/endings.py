@@ -21,6 +21,10 @@ class NeverReachable(Ended):
     """The machine was paid for and could not be reached until the start deadline, or was over before."""
 
 
+class Unfit(Ended):
+    """The machine can be reached, but is not what is paid for."""
+
+
 class TakenBack(Ended):
     """The provider took the machine back."""
 
@@ -47,6 +51,7 @@ _OUTCOMES = {
     "Cancelled": Outcome.CANCELLED,
     "NoCapacity": Outcome.NO_CAPACITY,
     "NeverReachable": Outcome.UNREACHABLE,
+    "Unfit": Outcome.UNREACHABLE,
     "NotYetReady": Outcome.UNREACHABLE,
     "Transient": Outcome.UNREACHABLE,
     "TakenBack": Outcome.PREEMPTED,
@@ -57,7 +62,7 @@ _OUTCOMES = {
 """By the class of the error; anything else is a plain failure."""
 
 
-_SAY_ALL = frozenset(kind.__name__ for kind in (NeverReachable, TakenBack, MachineGone))
+_SAY_ALL = frozenset(kind.__name__ for kind in (NeverReachable, Unfit, TakenBack, MachineGone))
 """What is told by these needs no word on the step."""
 
 

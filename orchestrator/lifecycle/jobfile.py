@@ -67,7 +67,7 @@ def build_jobfile(
         "version": 1,
         "key": attempt.key,
         "run": variant.run,
-        "env": {**_visible_gpus(lease), **variant.env},
+        "env": {**_visible_gpus(lease, variant), **variant.env},
         "secret_names": list(spec.secrets),
         "base_env": None if base_env is None else dict(base_env),
         "inputs": _inputs_command(lease) if spec.inputs else None,
@@ -87,7 +87,7 @@ def build_jobfile(
             "cap_bytes": attempt.ram_cap_bytes,
             "means": ["cgroup2", "cgroup1", "systemd", "watch"],
         },
-        "gpus": list(lease.details.get("gpus", [])),
+        "gpus": _gpus(lease, variant),
         "grace": GRACE_SECONDS,
         "sample_every": 0.25,
         "machine": _machine(lease, until, linger) if until else None,
@@ -134,12 +134,21 @@ def input_list(spec: JobSpec, lease: Lease) -> dict[str, Any]:
     }
 
 
-def _visible_gpus(lease: Lease) -> dict[str, str]:
-    """On this machine a job sees the GPUs that it holds, and a CPU job none."""
-    if not lease.details.get("own_machine"):
+def _gpus(lease: Lease, variant: ResolvedVariant) -> list[int]:
+    """The GPUs of the machine that are the job's: as many as it asks for, though all of a rented one are paid for.
+
+    A program that finds more than it was planned with uses them, and takes another amount of memory for it.
+    """
+    gpus = list(lease.details.get("gpus", []))
+    return gpus[: variant.need.gpu.count] if variant.need.gpu else gpus
+
+
+def _visible_gpus(lease: Lease, variant: ResolvedVariant) -> dict[str, str]:
+    """On this machine a job sees the GPUs that it holds, and a CPU job none; elsewhere all, unless that is too many."""
+    gpus = _gpus(lease, variant)
+    if not lease.details.get("own_machine") and len(gpus) == len(lease.details.get("gpus", [])):
         return {}
-    gpus = ",".join(map(str, lease.details.get("gpus", [])))
-    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": gpus}
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
 
 
 def _inputs_command(lease: Lease) -> str:

@@ -47,7 +47,7 @@ class Outcome(StrEnum):
     LOST = "lost"
     """The machine or the runner is gone, and nobody saw how the run ended."""
     UNREACHABLE = "unreachable"
-    """The machine could not be reached until we gave it up."""
+    """The machine could not be reached until we gave it up, or is not what is paid for."""
     NO_CAPACITY = "no_capacity"
     """No machine could be had. Decided where machines are rented: there is no run to classify."""
     FAILED = "failed"

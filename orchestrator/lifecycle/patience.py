@@ -16,6 +16,7 @@ from backends.base import (
     Backend,
     Billed,
     Fated,
+    Inspected,
     Keyed,
     Lease,
     LeaseRequest,
@@ -25,6 +26,7 @@ from backends.base import (
     Offer,
     Progress,
     RunStatus,
+    SeenGpu,
     SetupState,
     SignedIn,
     Transient,
@@ -124,7 +126,7 @@ class PatientBackend(_Patient):
         """See Backend."""
         self._call(self._inner.delete, lease)
 
-    def connect(self, lease: Lease) -> Machine:
+    def connect(self, lease: Lease) -> PatientMachine:
         """See Backend."""
         return PatientMachine(self._call(self._inner.connect, lease), self._sleep)
 
@@ -139,6 +141,10 @@ class PatientMachine(_Patient):
     def __init__(self, inner: Machine, sleep: Callable[[float], None]) -> None:
         super().__init__(sleep)
         self._inner = inner
+
+    def gpus(self) -> list[SeenGpu] | None:
+        """See Inspected; None from a machine that has not that power."""
+        return self._call(self._inner.gpus) if isinstance(self._inner, Inspected) else None
 
     def push(self, tree: Path, dest: str, progress: Progress) -> None:
         """See Machine."""

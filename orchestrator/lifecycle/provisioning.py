@@ -11,8 +11,9 @@ from backends.units import format_duration, format_usd
 from orchestrator.clock import moment, stamp
 from orchestrator.lifecycle.avoiding import places_to_avoid, recently_unreachable
 from orchestrator.lifecycle.context import Context
-from orchestrator.lifecycle.endings import NeverReachable, TakenBack
+from orchestrator.lifecycle.endings import NeverReachable, TakenBack, Unfit
 from orchestrator.lifecycle.following import write_waiting
+from orchestrator.lifecycle.inspecting import DRIVER_SECONDS, Lack, lack_of
 from orchestrator.lifecycle.journal import Json
 from orchestrator.records.attempts import begin_lease, lease_is_live, lease_row
 from orchestrator.records.reading import Reader
@@ -32,7 +33,7 @@ class Provisioning:
         self._offer = offer
 
     def obtain(self) -> Json:
-        """The step's effect. Raises NoCapacity, NeverReachable, TakenBack, Cancelled."""
+        """The step's effect. Raises NoCapacity, NeverReachable, Unfit, TakenBack, Cancelled."""
         context = self._context
         lease = self._found() or self._create()
         failpoint("provision:created")
@@ -105,18 +106,21 @@ class Provisioning:
             )
 
     def _reach(self, lease: Lease) -> None:
-        """Wait until the machine can be reached. Raises NeverReachable at the start deadline."""
-        context, said = self._context, ""
+        """Wait until the machine can be reached. Raises NeverReachable at the start deadline, Unfit."""
+        context, said, reached = self._context, "", None
         began, pause = context.tools.clock.monotonic(), FIRST_LOOK
         while True:
             try:
-                context.backend.connect(lease)
+                lack = lack_of(context.backend.connect(lease), self._offer)
             except (NotYetReady, Transient) as error:
                 why = context.redact(str(error))
             except Gone as gone:
                 raise _over(gone) from gone
             else:
-                return
+                if lack is None:
+                    return
+                reached = reached or context.tools.clock.monotonic()
+                why = self._waited_for(lack, context.tools.clock.monotonic() - reached)
             if why != said:
                 write_waiting(context.tools.home.live(context.job.id), context.attempt, why)
                 said = why
@@ -124,6 +128,14 @@ class Provisioning:
             self._give_up_in_time(lease, context.tools.clock.monotonic() - began, why)
             context.tools.clock.sleep(pause)
             pause = min(LAST_LOOK, pause * 1.3)
+
+    def _waited_for(self, lack: Lack, waited: float) -> str:
+        """What a machine that answers is waited for. Raises Unfit where that would be in vain."""
+        why = self._context.redact(lack.words)
+        if lack.passing and waited < DRIVER_SECONDS:
+            return why
+        after = f", {format_duration(waited)} after it was reached" if lack.passing else ""
+        raise Unfit(f"the machine is not what is paid for, and is given back: {why}{after}")
 
     def _give_up_in_time(self, lease: Lease, waited: float, why: str) -> None:
         """The deadline counts from the intent, over crashes, and never goes beyond the reservation."""

@@ -37,7 +37,7 @@ def settlement(
     """What to record. The lease's cost is split exactly: what the user's command used, and the rest.
 
     ``predicted`` is what the formulas say the variant needs, before calibration; None where they say nothing. ``price``
-    is None where nothing was ever rented; ``wasted`` says that the machine never became reachable.
+    is None where nothing was ever rented; ``wasted`` says that the machine never became usable.
     """
     record = _runner_record(store, attempt)
     run_seconds = min(held_seconds, _number(record, "setup_seconds") + _number(record, "run_seconds"))

@@ -113,13 +113,13 @@ class Knowledge:
         return tuple(s for s in self.seen if s.variant == variant and s.outcome == "succeeded")
 
     def unavailable(self, backend: str, offer: str) -> str | None:
-        """Why that offer cannot be had in this job: it had no capacity, or never became reachable, here or lately."""
+        """Why that offer cannot be had in this job: it had no capacity, or never became usable, here or lately."""
         own = [s for s in self.seen if s.this_job and (s.backend, s.offer) == (backend, offer)]
         if full := next((s for s in own if s.outcome == "no_capacity"), None):
             return f"it had no capacity{full.where or _EARLIER}"
         gone = [s for s in own if s.outcome == "unreachable"]
         if len(gone) >= TRIES:
-            return f"{TRIES} of its machines never became reachable, the last{gone[-1].where or _EARLIER}"
+            return f"{TRIES} of its machines never became usable, the last{gone[-1].where or _EARLIER}"
         return next((a.why for a in self.avoided if (a.backend, a.offer) == (backend, offer)), None)
 
     def _out_of_memory(self, variant: str) -> list[Seen]:

@@ -120,7 +120,7 @@ def test_an_offer_that_fails_twice_is_left_alone_by_all_jobs_for_a_while(place: 
     spec = str(place.folder / "spec" / "job.yaml")
     planned = place.call("plan", spec, "--budget", "9", "--backend", "rented")
     assert planned.returncode == 3
-    assert "it was paid for and never became reachable" in planned.stdout
+    assert "it was paid for and never became usable" in planned.stdout
     assert "ago in here-1" in planned.stdout
     assert place.call("config", "set", "attempt.avoid", "0s").returncode == 0
     assert place.call("plan", spec, "--budget", "9", "--backend", "rented").returncode == 0

@@ -100,6 +100,7 @@ NEVER_UP: dict[str, tuple[str, Fault]] = {
     "STARTING for ever": ("A40", lambda cloud: cloud.faults.stuck(gpu="NVIDIA A40")),
     "ERROR": ("RTX A5000", lambda cloud: cloud.faults.error_status(gpu="NVIDIA RTX A5000")),
     "sshd resets every connection": ("RTX A4000", lambda cloud: cloud.faults.deaf_ssh(gpu="NVIDIA RTX A4000")),
+    "another GPU": ("GeForce RTX 4090", lambda cloud: cloud.faults.wrong_gpu(gpu="NVIDIA GeForce RTX 4090")),
 }
 
 
@@ -111,7 +112,7 @@ def test_pods_that_never_come_up_are_given_back_charged_as_waste_and_avoided(
     jobs = {}
     for trouble, (gpu, fault) in NEVER_UP.items():
         fault(cloud)
-        needs = f"needs: {{gpu: {{names: [{gpu}, L40S], vram: 12 GB}}}}"
+        needs = f"needs: {{gpu: {{names: [{gpu}, H100], vram: 12 GB}}}}"
         name = gpu.lower().replace(" ", "-")
         jobs[trouble] = renter.rent_detached(renter.job(QUICK, needs, *SHORT, name=name), "--priority", "cost")
     for trouble, job in jobs.items():

@@ -94,6 +94,10 @@ class Faults(FaultRules):
         """RUNNING, with a public port on which every connection is reset."""
         self._add("deaf ssh", times, {"gpu": gpu, "data_center": data_center})
 
+    def wrong_gpu(self, times: int = 1, gpu: str | None = None) -> None:
+        """The host has another GPU than the catalogue says: its driver shows a Tesla T4."""
+        self._add("wrong gpu", times, {"gpu": gpu})
+
     def error_status(self, times: int = 1, gpu: str | None = None, data_center: str | None = None) -> None:
         """The pod ends in ERROR instead of RUNNING."""
         self._add("error status", times, {"gpu": gpu, "data_center": data_center})

@@ -298,6 +298,7 @@ class Fleet:
             pod.ssh.refuse()
         if not self.settings.machines:
             return
+        pod.has_wrong_gpu = bool(self.faults.take("wrong gpu", gpu=pod.order.gpu))
         pod.container = Container(
             self._image(pod),
             Path(self._folder.name, f"{pod.id}-{next(self._numbers)}"),
@@ -315,6 +316,7 @@ class Fleet:
 
     def _image(self, pod: Pod) -> Image:
         gpu, order = pod.place.gpu, pod.order
+        shown = ("Tesla T4", 15360) if pod.has_wrong_gpu else (gpu.id, gpu.vram_mib) if gpu else None
         return Image(
             name=pod.id,
             command=pod.command(),
@@ -323,11 +325,11 @@ class Fleet:
             disk_bytes=pod.disk_bytes,
             gpus=[
                 {
-                    "index": index, "name": gpu.id, "uuid": f"GPU-{pod.id}-{index}", "memory.total": gpu.vram_mib,
+                    "index": index, "name": shown[0], "uuid": f"GPU-{pod.id}-{index}", "memory.total": shown[1],
                     "compute_cap": gpu.compute_capability,
                 }
                 for index in range(pod.gpus_present)
-            ] if gpu else [],
+            ] if gpu and shown else [],
             has_gpu=gpu is not None,
             files=FILES,
             told={"api": self.api},

@@ -50,6 +50,7 @@ class Pod:
     gpus_present: int = 0
     disk_bytes: int | None = None
     container: Container | None = None
+    has_wrong_gpu: bool = False
     proxies: dict[int, FaultProxy] = field(default_factory=dict)
     logs: Logs = field(default_factory=Logs)
     meter: Meter = field(default_factory=Meter)

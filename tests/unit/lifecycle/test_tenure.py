@@ -105,9 +105,9 @@ def test_an_offer_gets_one_more_try_elsewhere_if_its_place_is_known() -> None:
     assert places_to_avoid(seen(("A40", "EU-1"), ("L4", None)), "rented") == {"EU-1"}
     assert places_to_avoid(seen(("A40", "EU-1")), "other") == frozenset()
     (unknown,) = offers_to_avoid(seen(("A40", None)))
-    assert unknown.why == "it was paid for and never became reachable 40 min ago"
+    assert unknown.why == "it was paid for and never became usable 40 min ago"
     (twice,) = offers_to_avoid(seen(("A40", "EU-1"), ("A40", "EU-2")))
-    assert twice.why == "it was paid for and never became reachable 40 min ago in EU-1, 40 min ago in EU-2"
+    assert twice.why == "it was paid for and never became usable 40 min ago in EU-1, 40 min ago in EU-2"
 
 
 @pytest.mark.parametrize(

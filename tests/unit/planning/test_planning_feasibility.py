@@ -135,6 +135,9 @@ class TestJobsWithoutGpu:
         ("NVIDIA GeForce RTX 3080 Ti", "rtx3080ti", True),
         ("NVIDIA RTX 6000 Ada Generation", "RTX 6000", False),
         ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada", True),
+        ("RTX 4090", "NVIDIA GeForce RTX 4090", True),
+        ("T4", "Tesla T4", True),
+        ("NVIDIA T4G", "Tesla T4", False),
         ("NVIDIA H100 80GB HBM3", "H100", True),
         ("NVIDIA H100 80GB HBM3", "H200", False),
         ("", "T4", False),
@@ -240,7 +243,7 @@ def test_an_offer_whose_machine_never_became_reachable_gets_one_more_try() -> No
     made = plan(job("a"), *offers, known=(gone, gone))
     assert rungs(made) == [("a", "n")]
     assert only_rejection(made, Code.UNAVAILABLE).reason == (
-        "2 of its machines never became reachable, the last in attempt 1"
+        "2 of its machines never became usable, the last in attempt 1"
     )
 
 
