@@ -68,8 +68,14 @@ def test_a_pod_that_is_listed_after_its_job_is_over_is_terminated_and_paid_for(
     assert float(detail["attempts"][0]["cost_usd"]) > 0
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_bursts_of_refusals_are_waited_out(renter: Renter, cloud: RunPodEmulator, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "skew"), [(429, -60.0), (503, 60.0)], ids=["429, a minute behind", "503, a minute ahead"]
+)
+def test_bursts_of_refusals_are_waited_out_and_clocks_may_differ_a_little(
+    renter: Renter, cloud: RunPodEmulator, status: int, skew: float
+) -> None:
+    cloud.clock.skew = skew
+
     def burst() -> None:
         cloud.faults.too_many_requests(3) if status == 429 else cloud.faults.server_errors(3, status=status)
 
@@ -77,6 +83,7 @@ def test_bursts_of_refusals_are_waited_out(renter: Renter, cloud: RunPodEmulator
     job = renter.rent_detached(renter.job(QUICK, *ON_L4))
     renter.pod()
     burst()
+    cloud.faults.server_errors(method="DELETE")
     assert outcomes(renter.ended(job)) == ["succeeded"]
     assert len(renter.pods()) == 1
     assert cloud.faults.pending() == 0
@@ -189,20 +196,14 @@ def test_a_full_disk_ends_the_job_with_a_clear_word(renter: Renter, cloud: RunPo
     assert renter.fetched(detail, 1, "out/part") == "some\n"
 
 
-@pytest.mark.parametrize("seconds", [-60.0, 60.0], ids=["RunPod a minute behind", "RunPod a minute ahead"])
-def test_clocks_that_differ_a_little_do_no_harm(renter: Renter, cloud: RunPodEmulator, seconds: float) -> None:
-    cloud.clock.skew = seconds
-    assert outcomes(renter.rent(renter.job(QUICK, *ON_L4))) == ["succeeded"]
-
-
-@pytest.mark.parametrize("hours", [-1, 1], ids=["RunPod an hour behind", "RunPod an hour ahead"])
-def test_clocks_that_differ_much_are_said_before_anything_is_rented(
-    renter: Renter, cloud: RunPodEmulator, hours: int
-) -> None:
-    cloud.clock.skew = hours * 3600.0
+def test_clocks_that_differ_much_are_said_before_anything_is_rented(renter: Renter, cloud: RunPodEmulator) -> None:
+    cloud.clock.skew = 3600.0
     detail = renter.rent(renter.job(QUICK, *ON_L4), code=1)
-    assert ("behind RunPod's" if hours > 0 else "ahead of RunPod's") in detail["summary"]
+    assert "behind RunPod's" in detail["summary"]
+    cloud.clock.skew = -3600.0
+    renter.run("resume", detail["id"], code=1)
+    assert "ahead of RunPod's" in renter.show(detail["id"])["summary"]
     cloud.clock.skew = 0.0
     renter.run("resume", detail["id"])
-    assert outcomes(renter.show(detail["id"])) == ["failed", "succeeded"]
+    assert outcomes(renter.show(detail["id"])) == ["failed", "failed", "succeeded"]
     assert len(renter.pods()) == 1

@@ -74,9 +74,14 @@ def test_a_copy_that_is_late_does_not_take_the_place_of_what_is_fetched(tmp_path
     home, machine = Home(tmp_path).ensure(), SlowMachine()
     context = SimpleNamespace(
         tools=SimpleNamespace(home=home, setting=lambda _: 0.0, clock=SimpleNamespace(monotonic=lambda: 0.0)),
-        job=SimpleNamespace(id="j"), attempt=SimpleNamespace(number=1),
-        spec=SimpleNamespace(checkpoints=("checkpoints",)), backend=SimpleNamespace(connect=lambda _: machine), lease=None, key="j-a1", folder=home.attempt("j", 1),
-    )  # fmt: skip
+        job=SimpleNamespace(id="j"),
+        attempt=SimpleNamespace(number=1),
+        spec=SimpleNamespace(checkpoints=("checkpoints",)),
+        backend=SimpleNamespace(connect=lambda _: machine),
+        lease=None,
+        key="j-a1",
+        folder=home.attempt("j", 1),
+    )
     with Keeper(cast("Any", context), cast("Any", SimpleNamespace(own_machine=False, seconds_left=41.0))) as keeper:
         keeper.look()
         assert machine.asked.wait(60)
