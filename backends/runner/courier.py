@@ -22,12 +22,15 @@ import os
 import sys
 from typing import List, Tuple
 
-from backends.runner.lanes import LEAST_BYTES, Lanes
 from backends.runner.parcels import Corrupt, Item, Receiver, ignore, send_file, send_listing, walk, write_all
 from backends.runner.wire import BLOCK, Cut, Incoming, Outgoing, WireError
 
 MAGIC = b"\0gpujob courier 1\n"
 """What the courier says first: whatever a login shell prints before it is not ours."""
+
+
+LEAST_BYTES_BY_LANES = 1 << 25
+"""Less is under way before more sessions would be open."""
 
 
 class Refusal(Exception):
@@ -67,7 +70,7 @@ def receive(root: str, path: str, incoming: Incoming, out: Outgoing) -> None:
     receiver = Receiver(top, [Item(*incoming.line()) for _ in range(header["count"])], modes=True)
     wants = receiver.wants(out.ping)
     lacking = sum(receiver.listing[index].size - offset for index, offset in wants)
-    if wants and header["lanes"] and lacking >= LEAST_BYTES:
+    if wants and header["lanes"] and lacking >= LEAST_BYTES_BY_LANES:
         take_by_lanes(receiver, wants, header["lanes"], incoming, out)
     elif wants:
         out.line({"wants": wants})
@@ -81,6 +84,8 @@ def take_by_lanes(
     receiver: Receiver, wants: List[Tuple[int, int]], count: int, incoming: Incoming, out: Outgoing
 ) -> None:
     """Receive over ``count`` more lanes, or as many of them as the other side can open."""
+    from backends.runner.lanes import Lanes  # what it needs takes longer to load than all of a small transfer
+
     lanes = Lanes(count)
     try:
         out.line({"wants": wants, "lanes": lanes.folder})

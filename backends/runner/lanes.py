@@ -18,8 +18,6 @@ from typing import Callable, List
 
 from backends.runner.wire import Cut
 
-LEAST_BYTES = 1 << 25
-"""Less is under way before more sessions would be open."""
 MOST_LANES = 7
 HELLO = b"+"
 """What comes first on each lane: it is open then."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from e2e_kit import eventually
 from renter_kit import L4, ON_L4, ON_L4_OR_L40S, QUICK, RESUMES, SHORT, WAITS_FOR_WORD, Renter, offers, outcomes
 
 from tests.emulators.account_kit import pods_of
@@ -145,23 +146,31 @@ def restarts_without_gpus(cloud: RunPodEmulator, pod: str) -> None:
     cloud.faults.zero_gpus()
     cloud.fleet.act(cloud.pod(pod), "stop")
     cloud.fleet.act(cloud.pod(pod), "start")
+    eventually(lambda: cloud.faults.pending() == 0, "the start")
 
 
 def is_terminated_by_hand(cloud: RunPodEmulator, pod: str) -> None:
     cloud.fleet.act(cloud.pod(pod), "terminate")
 
 
-@pytest.mark.parametrize("blow", [exits_by_itself, restarts_without_gpus, is_terminated_by_hand])
-def test_a_pod_that_is_lost_in_the_middle_is_given_back_and_the_next_goes_on(
-    renter: Renter, cloud: RunPodEmulator, blow: Blow
+BLOWS: dict[str, Blow] = {"no-gpus": restarts_without_gpus, "exits": exits_by_itself, "gone": is_terminated_by_hand}
+
+
+def test_pods_that_are_lost_in_the_middle_are_given_back_and_the_next_ones_go_on(
+    renter: Renter, cloud: RunPodEmulator
 ) -> None:
+    """All blows at once, since each has to be waited for."""
     renter.set(attempt_keep_every="1s")
-    job = renter.rent_detached(renter.job(RESUMES, *ON_L4, "checkpoints: [ck/]"))
-    renter.until_kept(job, 1, "ck/at")
-    blow(cloud, renter.pod().id)
-    detail = renter.ended(job)
-    assert outcomes(detail) == ["lost", "succeeded"]
-    assert renter.fetched(detail, 2, "out/resumed") == "step-7\n"
+    spec = (RESUMES, *ON_L4, "checkpoints: [ck/]")
+    jobs = {name: renter.rent_detached(renter.job(*spec, name=name)) for name in BLOWS}
+    for job in jobs.values():
+        renter.until_kept(job, 1, "ck/at")
+    for name, job in jobs.items():
+        BLOWS[name](cloud, pods_of(cloud, renter.home, f"{job}-a1")[0].id)
+    for name, job in jobs.items():
+        detail = renter.ended(job)
+        assert outcomes(detail) == ["lost", "succeeded"], name
+        assert renter.fetched(detail, 2, "out/resumed") == "step-7\n", name
 
 
 def test_a_preempted_spot_pod_goes_on_from_its_checkpoint_on_the_next_rung(
