@@ -10,6 +10,7 @@ import logging
 import shlex
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -88,8 +89,9 @@ class Connection:
         """
         transport = self._alive()
         with self._broken_is_transient():
+            asked = time.monotonic()
             channel = transport.open_session(window, PACKET_BYTES, timeout=CONNECT_TIMEOUT)
-            conversation = Conversation(self, transport, channel)
+            conversation = Conversation(self, transport, channel, time.monotonic() - asked)
             with _closing_after(CONNECT_TIMEOUT, channel):
                 channel.exec_command(f"exec sh -c {shlex.quote(script)}".encode("utf-8", "surrogateescape"))
         return conversation
@@ -227,9 +229,15 @@ class Connection:
 
 
 class Conversation:
-    """A program running on the machine. All errors of its methods are Interrupted."""
+    """A program running on the machine. All errors of its methods are Interrupted.
 
-    def __init__(self, connection: Connection, transport: paramiko.Transport, channel: paramiko.Channel) -> None:
+    ``round_trip`` is the time in seconds from asking for its session to the answer.
+    """
+
+    def __init__(
+        self, connection: Connection, transport: paramiko.Transport, channel: paramiko.Channel, round_trip: float
+    ) -> None:
+        self.round_trip = round_trip
         self._connection = connection
         self._transport = transport
         self._channel = channel
@@ -243,6 +251,10 @@ class Conversation:
     @patience.setter
     def patience(self, seconds: float) -> None:
         self._channel.settimeout(seconds)
+
+    def beside(self, script: str) -> Conversation:
+        """Another one, in a session of its own. Raises what `Connection.open` raises."""
+        return self._connection.open(script)
 
     def write(self, data: bytes) -> None:
         """Send to its standard input."""

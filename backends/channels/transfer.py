@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from backends.base import Progress, Rejected, Transient
+from backends.channels.lanes import lanes_for, more_lanes
 from backends.channels.listing import read_listing
 from backends.channels.ssh_connection import Conversation, Interrupted, printable
 from backends.channels.trees import Caps, Meter, explained, link_text, not_for_transfer, what_went_wrong
@@ -26,7 +27,7 @@ class Courier:
     """A courier at work on the machine, greeted. Raises Silent where none spoke."""
 
     def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
+        self.conversation = conversation
         self.incoming = Incoming(conversation.read)
         self.out = Outgoing(conversation.write)
         with _plain_errors():
@@ -68,18 +69,19 @@ def push(courier: Courier, tree: Path, dest: str, progress: Progress) -> None:
         total = sum(item.size for item in listing)
         meter = Meter(total, progress)
         with _said_why(courier, doing):
-            send_listing(listing, courier.out)
+            send_listing(listing, courier.out, lanes := lanes_for(courier.conversation.round_trip))
         said = courier.answer(doing)
         wants = [] if said.get("done") is True else _checked_wants(said.get("wants"), listing)
         meter.done(total - sum(listing[index].size - offset for index, offset in wants))
-        with _said_why(courier, doing):
-            for index, offset in wants:
-                failpoint("push:file")
-                item = listing[index]
-                send_file(str(tree / item.name), item, offset, courier.out, meter.done, _raise)
-            courier.out.flush()
-        if wants:
-            courier.answer(doing)
+        with more_lanes(courier.conversation, courier.out, said.get("lanes") if wants else None, lanes):
+            with _said_why(courier, doing):
+                for index, offset in wants:
+                    failpoint("push:file")
+                    item = listing[index]
+                    send_file(str(tree / item.name), item, offset, courier.out, meter.done, _raise)
+                courier.out.flush()
+            if wants:
+                courier.answer(doing)
 
 
 def pull(courier: Courier, path: str, dest: Path, caps: Caps, progress: Progress) -> bool:

@@ -7,9 +7,10 @@
 
 It talks over standard input and output, in blocks (``wire.py``). A transfer is four messages:
 
-    sender    a header {"count", "bytes"}, then one line per item: [kind, name, size, stamp, mode, aim]
+    sender    a header {"count", "bytes", "lanes"}, then one line per item: [kind, name, size, stamp, mode, aim]
     receiver  {"wants": [[index, offset], ...]}: the files it lacks, and how much of each lies there already;
-              or {"done": true} at once
+              or {"done": true} at once. With {"lanes": folder} the sender may open some there (``lanes.py``), and
+              says how many in a line {"lanes"}
     sender    for each a byte: GONE, CHANGED, or FILE, the bytes from the offset, KEPT or CHANGED, and their SHA-256
     receiver  {"done": true}
 """
@@ -19,13 +20,17 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import List
+from typing import List, Tuple
 
 from backends.runner.parcels import Corrupt, Item, Receiver, ignore, send_file, send_listing, walk, write_all
 from backends.runner.wire import BLOCK, Cut, Incoming, Outgoing, WireError
 
 MAGIC = b"\0gpujob courier 1\n"
 """What the courier says first: whatever a login shell prints before it is not ours."""
+
+
+LEAST_BYTES_BY_LANES = 1 << 25
+"""Less is under way before more sessions would be open."""
 
 
 class Refusal(Exception):
@@ -64,12 +69,31 @@ def receive(root: str, path: str, incoming: Incoming, out: Outgoing) -> None:
     header = incoming.line()
     receiver = Receiver(top, [Item(*incoming.line()) for _ in range(header["count"])], modes=True)
     wants = receiver.wants(out.ping)
-    if wants:
+    lacking = sum(receiver.listing[index].size - offset for index, offset in wants)
+    if wants and header["lanes"] and lacking >= LEAST_BYTES_BY_LANES:
+        take_by_lanes(receiver, wants, header["lanes"], incoming, out)
+    elif wants:
         out.line({"wants": wants})
         out.flush()
         receiver.take(wants, incoming, ignore)
     receiver.clear()
     out.line({"done": True})
+
+
+def take_by_lanes(
+    receiver: Receiver, wants: List[Tuple[int, int]], count: int, incoming: Incoming, out: Outgoing
+) -> None:
+    """Receive over ``count`` more lanes, or as many of them as the other side can open."""
+    from backends.runner.lanes import Lanes  # what it needs takes longer to load than all of a small transfer
+
+    lanes = Lanes(count)
+    try:
+        out.line({"wants": wants, "lanes": lanes.folder})
+        out.flush()
+        incoming.spread(lanes.opened(incoming.line()["lanes"]))
+        receiver.take(wants, incoming, ignore)
+    finally:
+        lanes.close()
 
 
 def send(root: str, path: str, incoming: Incoming, out: Outgoing) -> None:

@@ -83,9 +83,9 @@ def item_of(name: str, path: str, info: os.stat_result) -> Item:
     return Item("d" if stat.S_ISDIR(mode) else "?", name)
 
 
-def send_listing(listing: List[Item], out: Outgoing) -> None:
-    """The first message."""
-    out.line({"count": len(listing), "bytes": sum(item.size for item in listing)})
+def send_listing(listing: List[Item], out: Outgoing, lanes: int = 0) -> None:
+    """The first message; ``lanes`` are how many could be used beside the one that we talk over."""
+    out.line({"count": len(listing), "bytes": sum(item.size for item in listing), "lanes": lanes})
     for item in listing:
         out.line(item)
     out.flush()
@@ -164,7 +164,7 @@ class Receiver:
 
     def __init__(self, top: str, listing: List[Item], *, modes: bool, landing: Callable[[], Any] = ignore) -> None:
         self._top = top
-        self._listing = listing
+        self.listing = listing
         self._modes = modes
         self._landing = landing
         self._own_part = "%s.%s" % (PART, os.urandom(6).hex())
@@ -173,10 +173,10 @@ class Receiver:
 
     def wants(self, ping: Callable[[], Any] = ignore) -> List[Tuple[int, int]]:
         """Make folders and links; the files that are not here, with how many of their bytes are. Raises OSError."""
-        if self._listing and self._listing[0].kind == "f":
+        if self.listing and self.listing[0].kind == "f":
             os.makedirs(os.path.dirname(self._top), exist_ok=True)
         wanted: List[Tuple[int, int]] = []
-        for index, item in enumerate(self._listing):
+        for index, item in enumerate(self.listing):
             ping()
             if item.kind == "d":
                 os.makedirs(self._path(item), exist_ok=True)
@@ -193,7 +193,7 @@ class Receiver:
         """
         changed: List[str] = []
         for index, offset in wants:
-            item = self._listing[index]
+            item = self.listing[index]
             word = incoming.take(1)
             if word == FILE:
                 whole = item.size <= BLOCK
@@ -209,7 +209,7 @@ class Receiver:
 
     def clear(self) -> None:
         """Remove what interrupted tries left on its way. Beside a single file, others may yet be continued."""
-        for item in self._listing:
+        for item in self.listing:
             if item.kind == "d":
                 remove_parts(self._path(item), PART)
             elif not item.name:
@@ -288,7 +288,7 @@ class Receiver:
         """Two receivers of the same version may meet in one part: both write the same bytes to the same places. Once
         one of them has put it in its place, a part of that name is another file, which lacks what the first one held.
         """
-        item = self._listing[index]
+        item = self.listing[index]
         begun = self._begun.pop(index, None)
         digest = begun.digest if begun else hashlib.sha256()
         part = part_of(self._path(item), item)

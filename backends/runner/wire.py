@@ -44,12 +44,17 @@ class Outgoing:
     timed as they go, so a fast link carries bytes as they are and a slow one carries fewer."""
 
     def __init__(self, write: Callable[[bytes], Any]) -> None:
-        self._write = write
+        self._writes = [write]
+        self._turn = 0
         self._held = bytearray()
         self._wire_seconds = FIRST_WIRE_SECONDS
         self._deflate_seconds = 0.0
         self._unsampled = 0
         self._pinged = time.monotonic()
+
+    def spread(self, writes: List[Callable[[bytes], Any]]) -> None:
+        """From the next block on, take turns with these. The other side has to know it."""
+        self._writes += writes
 
     def put(self, data: bytes) -> None:
         """Send up to ``BLOCK`` bytes, perhaps together with what comes next."""
@@ -76,7 +81,7 @@ class Outgoing:
         """Say that we are still at it, every few seconds."""
         if time.monotonic() - self._pinged > PING_SECONDS:
             self._pinged = time.monotonic()
-            self._write(HEADER.pack(PING, 0))
+            self._send(HEADER.pack(PING, 0))
 
     def _emit(self, data: bytes) -> None:
         kind, body = RAW, data
@@ -85,9 +90,13 @@ class Outgoing:
             if len(deflated) < WORTHWHILE * len(data):
                 kind, body = DEFLATED, deflated
         began = time.monotonic()
-        self._write(HEADER.pack(kind, len(body)) + body)
+        self._send(HEADER.pack(kind, len(body)) + body)
         took = (time.monotonic() - began) / len(body)
         self._wire_seconds += LEARNING * (took - self._wire_seconds)
+
+    def _send(self, block: bytes) -> None:
+        self._writes[self._turn](block)
+        self._turn = (self._turn + 1) % len(self._writes)
 
     def _is_worth_deflating(self, data: bytes) -> bool:
         """By a sample from its middle; what follows something that does not deflate is likely not to deflate either."""
@@ -114,22 +123,17 @@ class Incoming:
     """The other end of such a stream. Nothing that arrives can make it hold more than two blocks, or wait for ever."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
-        self._read = read
-        self._chunk, self._chunk_at = b"", 0
+        self._lanes = [Lane(read)]
+        self._turn = 0
         self._data, self._data_at = b"", 0
+
+    def spread(self, reads: List[Callable[[int], bytes]]) -> None:
+        """From the next block on, they come in turns over these as well."""
+        self._lanes += [Lane(read) for read in reads]
 
     def skip_to(self, mark: bytes, limit: int) -> bytes:
         """Read until ``mark`` has passed; what came before it. Raises Cut, WireError after ``limit`` bytes without."""
-        seen = b""
-        while mark not in seen:
-            if len(seen) > limit:
-                raise WireError("nothing but noise arrives: %r" % seen[:200])
-            piece = self._read(READ_BYTES)
-            if not piece:
-                raise Cut(seen[:limit].decode("utf-8", "replace"))
-            seen += piece
-        noise, _, self._chunk = seen.partition(mark)
-        return noise
+        return self._lanes[0].skip_to(mark, limit)
 
     def some(self, limit: int) -> bytes:
         """At least one byte, at most ``limit``."""
@@ -167,17 +171,41 @@ class Incoming:
     def _block(self) -> bytes:
         give_up = time.monotonic() + PING_PATIENCE_SECONDS
         while True:
-            kind, length = HEADER.unpack(self._exactly(HEADER.size))
+            lane = self._lanes[self._turn]
+            self._turn = (self._turn + 1) % len(self._lanes)
+            kind, length = HEADER.unpack(lane.exactly(HEADER.size))
             if kind == PING and length == 0:
                 if time.monotonic() > give_up:
                     raise WireError("the other side sends nothing")
             elif kind in (RAW, DEFLATED) and 0 < length <= BLOCK:
-                body = self._exactly(length)
+                body = lane.exactly(length)
                 return body if kind == RAW else inflated(body)
             else:
                 raise WireError("what arrives is no block")
 
-    def _exactly(self, count: int) -> bytes:
+
+class Lane:
+    """Bytes as they arrive over one session."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._chunk, self._chunk_at = b"", 0
+
+    def skip_to(self, mark: bytes, limit: int) -> bytes:
+        """See Incoming."""
+        seen = b""
+        while mark not in seen:
+            if len(seen) > limit:
+                raise WireError("nothing but noise arrives: %r" % seen[:200])
+            piece = self._read(READ_BYTES)
+            if not piece:
+                raise Cut(seen[:limit].decode("utf-8", "replace"))
+            seen += piece
+        noise, _, self._chunk = seen.partition(mark)
+        return noise
+
+    def exactly(self, count: int) -> bytes:
+        """So many bytes. Raises Cut."""
         pieces: List[bytes] = []
         while count:
             if self._chunk_at == len(self._chunk):

@@ -129,7 +129,7 @@ class AttemptRun:
             except StepFailed as failure:
                 if self._on_own_machine:
                     raise Held(f"the results could not be fetched: {failure}") from failure
-                over = failure.kind in _NO_MACHINE or self._context.tenure.is_over
+                over = failure.kind in _NO_MACHINE or self._context.tenure.fetch_is_over
                 if over or self._context.cancel_requested:
                     self._context.note("fetch", f"the results could not be fetched before the machine went: {failure}")
                     return None
@@ -148,7 +148,7 @@ class AttemptRun:
                 self._context.backend.unpatient.connect(self._context.lease).signal(self._context.key, FETCHED)
 
     def _fetch(self) -> Json:
-        return fetch_all(self._context, self._context.machine())
+        return fetch_all(self._context, self._context.machine_to_fetch_from())
 
     # outcome
 

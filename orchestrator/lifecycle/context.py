@@ -61,10 +61,18 @@ class Context:
         return self.tenure_of(self.lease)
 
     def machine(self) -> Machine:
-        """The machine, reached anew. Raises TimeUp where its reservation is used up, TakenBack or MachineGone where it
-        is over, and what else `connect` raises.
+        """The machine, reached anew to be sent to. Raises TimeUp where its reservation is used up, TakenBack or
+        MachineGone where it is over, and what else `connect` raises.
         """
         self.stop_if_over()
+        return self._reached()
+
+    def machine_to_fetch_from(self) -> Machine:
+        """The same, as long as there is time for fetching."""
+        self.stop_if_fetch_is_over()
+        return self._reached()
+
+    def _reached(self) -> Machine:
         try:
             return self.backend.connect(self.lease)
         except Gone as gone:
@@ -81,11 +89,18 @@ class Context:
 
     def fetch(self) -> Transfer:
         """Something that is being fetched, also after a cancellation: shown, and ended when the time is up."""
-        return Transfer(self.tools.home.live(self.job.id), self.attempt, "fetch", self.tools.clock, self.stop_if_over)
+        return Transfer(
+            self.tools.home.live(self.job.id), self.attempt, "fetch", self.tools.clock, self.stop_if_fetch_is_over
+        )
 
     def stop_if_over(self) -> None:
         """Raises TimeUp where a rented machine must be given back now."""
         if self.tenure.is_over:
+            raise TimeUp("the time that was reserved for this machine is used up")
+
+    def stop_if_fetch_is_over(self) -> None:
+        """Raises TimeUp where not even fetching may go on."""
+        if self.tenure.fetch_is_over:
             raise TimeUp("the time that was reserved for this machine is used up")
 
     @property

@@ -7,11 +7,17 @@ import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
+from typing import Any
 
 from backends.failpoints import failpoint
 from orchestrator.lifecycle.context import Context
 from orchestrator.lifecycle.tenure import LAST_SECONDS, Tenure
+
+
+class Late(Exception):
+    """A copy that is still on its way when the run is over."""
 
 
 class Keeper:
@@ -26,6 +32,8 @@ class Keeper:
         self._next = context.tools.clock.monotonic() + self._every
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="keeper")
         self._copying: Future[None] | None = None
+        self._placing = Lock()
+        self._over = False
 
     def __enter__(self) -> Keeper:
         return self
@@ -33,9 +41,13 @@ class Keeper:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """What is on its way is waited for while there is time: the fetch that follows need not bring it again."""
+        """What is on its way is waited for while there is time: the fetch that follows need not bring it again. What
+        is not here by then stays out: it is older than what will be fetched.
+        """
         if self._copying and kind is None:
             wait([self._copying], timeout=max(0.0, self._tenure.seconds_left - 2 * LAST_SECONDS))
+        with self._placing:
+            self._over = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def look(self) -> None:
@@ -52,14 +64,27 @@ class Keeper:
         incoming = context.folder / "incoming"
         incoming.mkdir(parents=True, exist_ok=True)
         for path in context.spec.checkpoints:
-            machine.pull(f"{context.key}/work/{path}", incoming / path, _unwatched)
-        machine.pull(f"{context.key}/samples.jsonl", context.folder / "samples.jsonl", _unwatched)
+            machine.pull(f"{context.key}/work/{path}", incoming / path, self._go_on)
+        machine.pull(f"{context.key}/samples.jsonl", context.folder / "samples.jsonl", self._go_on)
         record = dict(machine.status(context.key).record)
+        with self._placing:
+            self._go_on()
+            self._place(incoming, record)
+
+    def _place(self, incoming: Path, record: dict[str, Any]) -> None:
+        """Let what has come take the place of what came before."""
+        context = self._context
         if any(incoming.iterdir()):
             _swap_in(incoming, context.tools.home.checkpoints(context.job.id, context.attempt.number))
         draft = context.folder / "status.json.draft"
         draft.write_text(json.dumps(record), encoding="utf-8")
         draft.replace(context.folder / "status.json")
+
+    def _go_on(self, done: int = 0, total: int = 0) -> None:
+        """Raises Late, which ends a copy, once the watching is over."""
+        del done, total
+        if self._over:
+            raise Late
 
 
 def _swap_in(incoming: Path, place: Path) -> None:
@@ -87,7 +112,3 @@ def mend_checkpoints(place: Path) -> None:
 
 def _beside(place: Path) -> tuple[Path, Path]:
     return place.with_name("checkpoints.new"), place.with_name("checkpoints.old")
-
-
-def _unwatched(done: int, total: int) -> None:
-    del done, total

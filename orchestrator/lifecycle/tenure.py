@@ -16,7 +16,10 @@ WIND_DOWN_SECONDS = 60.0
 """Kept of a paid lease for ending the program, fetching what it left, and giving the machine back."""
 
 LAST_SECONDS = 20.0
-"""Kept of a rented lease for giving the machine back: whatever is not done by then is left undone."""
+"""Kept of a rented lease for its end: nothing else begins or goes on by then, but fetching what a run has left."""
+
+GIVING_BACK_SECONDS = 8.0
+"""Kept for giving the machine back: fetching may take all but these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +109,8 @@ class Tenure:
     def is_over(self) -> bool:
         """Whether a rented machine must be given back now. This machine may go on: waiting costs nothing here."""
         return not self.own_machine and self.seconds_left < min(LAST_SECONDS, self.wind_down_seconds / 3)
+
+    @property
+    def fetch_is_over(self) -> bool:
+        """Whether what is not at home by now is lost with a rented machine."""
+        return not self.own_machine and self.seconds_left < min(GIVING_BACK_SECONDS, self.wind_down_seconds / 6)

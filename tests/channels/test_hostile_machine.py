@@ -240,6 +240,14 @@ def test_asking_for_what_was_not_offered(evil: Callable[..., SshMachine], tmp_pa
         evil(blocks({"wants": wants})).push(tmp_path / "tree", "job/work", silent)
 
 
+@pytest.mark.parametrize("folder", [5, ["a"], "x" * 300], ids=["a number", "a list", "endless"])
+def test_lanes_in_a_folder_that_is_none(evil: Callable[..., SshMachine], tmp_path: Path, folder: object) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "a").write_text("12345")
+    with pytest.raises(BackendError, match="no name"):
+        evil(blocks({"wants": [[1, 0]], "lanes": folder})).push(tmp_path / "tree", "job/work", silent)
+
+
 RUNNER = """\
 import sys
 def main(argv):

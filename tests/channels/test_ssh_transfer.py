@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from channels_kit import content, silent
@@ -23,7 +24,7 @@ from backends.runner import wire
 from backends.runner.parcels import PART, Item, Receiver, part_of
 from backends.runner.wire import BLOCK, HEADER, PING, Outgoing
 from tests.emulators.faultproxy import FaultProxy
-from tests.emulators.sshd import USER, Sshd
+from tests.emulators.sshd import USER, Sshd, running_sshd
 from tests.runner.runner_kit import eventually
 
 PIN = "transfers"
@@ -152,6 +153,57 @@ def test_a_slow_link(machine: SshMachine, proxy: FaultProxy, root: Path, tmp_pat
     machine.push(tmp_path / "tree", "job", silent)
     machine.pull("job", tmp_path / "home", silent)
     assert content(tmp_path / "home") == content(tmp_path / "tree")
+
+
+@pytest.fixture
+def lanes(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The machine is 60 ms away; how many lanes each transfer took beside its first."""
+    taken: list[int] = []
+    spread = Outgoing.spread
+
+    def spied(out: Outgoing, writes: list[Any]) -> None:
+        taken.append(len(writes))
+        spread(out, writes)
+
+    monkeypatch.setattr(Outgoing, "spread", spied)
+    proxy.delay_seconds = 0.03
+    return taken
+
+
+def test_a_far_machine_is_sent_to_over_several_lanes(
+    machine: SshMachine, proxy: FaultProxy, root: Path, tmp_path: Path, lanes: list[int]
+) -> None:
+    """A cut, a full disk and a success over them end as they do over one; what is small does not take them."""
+    write_big(tmp_path / "tree")
+    with pytest.raises(Transient):
+        machine.push(tmp_path / "tree", "job", Watch(proxy, 0.2))
+    reach_again(machine)
+    again = Watch(proxy)
+    machine.push(tmp_path / "tree", "job", again)
+    assert again.found > 0
+    assert content(root / "job") == content(tmp_path / "tree")
+    with small_disk(root / "full") as disk:
+        with pytest.raises(Rejected, match="No space left on device"):
+            machine.push(tmp_path / "tree", "full", silent)
+        assert content(disk) == {"a": b"first"}
+    assert [count >= 4 for count in lanes] == [True] * 3
+    (tmp_path / "tree" / "big").unlink()
+    machine.push(tmp_path / "tree", "job", silent)
+    assert len(lanes) == 3
+
+
+def test_a_server_without_room_for_so_many_sessions_gets_fewer_lanes(
+    shared_identity: Identity, host_keys: HostKeys, root: Path, tmp_path: Path, lanes: list[int], proxy: FaultProxy
+) -> None:
+    write_big(tmp_path / "tree")
+    with running_sshd(tmp_path / "sshd", "MaxSessions 2") as server:
+        server.allow(shared_identity.public)
+        proxy.upstream = ("127.0.0.1", server.port)
+        there = SshAddress("127.0.0.1", proxy.port, USER)
+        SshMachine(there, shared_identity, host_keys, "few", str(root)).push(tmp_path / "tree", "job", silent)
+        hang_up("few")
+    assert lanes == [1]
+    assert content(root / "job") == content(tmp_path / "tree")
 
 
 def test_what_deflates_travels_deflated() -> None:

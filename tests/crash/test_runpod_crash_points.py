@@ -92,7 +92,7 @@ def test_a_succeeding_job_on_a_pod(tmp_path: Path, cloud: RunPodEmulator, record
         accounts.append(check_over(cloud, place, job, number, crashed=crashed))
         return crashed
 
-    record_property("crash_points", sweep(tmp_path, crash, every=STRIDE, side_by_side=SIDE_BY_SIDE))
+    record_property("crash_points", sweep(tmp_path, crash, first=5, every=STRIDE, side_by_side=SIDE_BY_SIDE))
     tell(record_property, accounts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -21,14 +22,18 @@ CENT_OF_A_CENT = 0.0001
 
 LOOKS_AROUND = """
 mkdir -p out/deep; echo $GPUJOB_RUN > out/key; cp data/* out/deep/; nvidia-smi -L > out/gpus
-hostname > out/host; pwd > out/place
+hostname | tee out/host; pwd > out/place
 """
 
 
 def test_a_job_runs_on_a_pod_and_comes_home(renter: Renter, cloud: RunPodEmulator) -> None:
     for number in range(20):
         renter.write(f"job/data/{number}", f"{number}\n" * 100)
-    detail = renter.rent(renter.job(LOOKS_AROUND, *ON_L4))
+    done = renter.run(
+        "submit", renter.job(LOOKS_AROUND, *ON_L4), "--budget", "1", "--backend", "runpod", "--yes", "--json"
+    )
+    assert "RUNPOD_API_KEY is set in this terminal only" in done.stderr
+    detail = json.loads(done.stdout)
     assert outcomes(detail) == ["succeeded"]
     assert offers(detail) == ["secure L4"]
     (pod,) = cloud.created
@@ -36,6 +41,10 @@ def test_a_job_runs_on_a_pod_and_comes_home(renter: Renter, cloud: RunPodEmulato
     assert renter.fetched(detail, 1, "out/key").strip() == f"{detail['id']}-a1"
     assert renter.fetched(detail, 1, "out/deep/19") == "19\n" * 100
     assert "L4" in renter.fetched(detail, 1, "out/gpus")
+    assert renter.text("logs", detail["id"]).strip() == pod.id
+    renter.run("results", detail["id"], "got")
+    assert (renter.cwd / "got/out/deep/7").read_text() == "7\n" * 100
+    assert "Everything that is rented is accounted for" in renter.text("reap")
     assert [step["name"] for step in detail["attempts"][0]["steps"]] == [
         "provision", "upload", "execute", "fetch", "teardown"
     ]  # fmt: skip

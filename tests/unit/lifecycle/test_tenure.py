@@ -64,7 +64,10 @@ def test_the_hour_of_the_end_counts_and_not_the_birth(unmetered: PatientBackend)
     assert not held.run_is_over
     late = tenure(unmetered, Standing(545.0))
     assert (late.run_is_over, late.is_over) == (True, False)
-    assert tenure(unmetered, Standing(585.0)).is_over
+    over = tenure(unmetered, Standing(585.0))
+    assert (over.is_over, over.fetch_is_over) == (True, False), "what the run has left may still come home"
+    assert tenure(unmetered, Standing(595.0)).fetch_is_over
+    assert not tenure(unmetered, Standing(10**6), own_machine=True).fetch_is_over
     assert tenure(unmetered, Standing(10**6)).seconds_left < 0
 
 
