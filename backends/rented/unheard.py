@@ -1,7 +1,7 @@
 """Requests to rent whose answer nobody has heard: the machine may be there though no list shows it yet.
 
-For providers that take no key which would make asking twice harmless, and do not say how long their lists lag. A mark
-is on disk before a machine is asked for, and goes with a definite answer: a lost reply and our own death leave it alike.
+For providers that take no key which would make asking twice harmless, and do not say how long their lists lag. So a
+mark is on disk before a machine is asked for, and goes with a definite answer: a lost reply and our own death leave it.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class Unheard:
             return ""
         who = self._provider
         return (
-            f"{self._what} was asked for {format_duration(ago)} ago and {who}'s answer was not heard: it may be there, and "
-            f"cost money, though {who}'s list does not show it yet. It is looked for until {format_duration(self._lag)} "
-            "have passed"
+            f"{self._what} was asked for {format_duration(ago)} ago and {who}'s answer was not heard: it may be there, "
+            f"and cost money, though {who}'s list does not show it yet. It is looked for until "
+            f"{format_duration(self._lag)} have passed"
         )
 
     def answered(self, key: str, there: Iterable[int]) -> bool:
