@@ -26,6 +26,7 @@ from backends.base import (
     NotYetGone,
     NotYetReady,
     Offer,
+    Rejected,
     RunPhase,
     Transient,
 )
@@ -193,8 +194,9 @@ def owned(provider: Provider) -> None:
 def no_capacity(provider: Provider) -> None:
     """The next offer is tried then."""
     backend = provider.backend()
-    request, before = wish(provider, backend), list(provider.machines())
+    request = wish(provider, backend)
     provider.no_capacity()
+    before = list(provider.machines())
     try:
         lease = backend.create(request)
     except NoCapacity:
@@ -282,15 +284,23 @@ _JOB = {
 def ends_alone(provider: Provider) -> None:
     """The user's computer may die at any moment after the call."""
     if not provider.ends_alone:
-        by_default = list(provider.unready().offers(provider.need))
-        assert by_default, "nothing is listed"
-        assert all(offer.missing for offer in by_default), "nothing ends it, and it is rented without being asked"
-        assert all(offer.caveat for offer in provider.backend().offers(provider.need)), "no plan says it"
+        _refused_by_default(provider)
         return
     lease = create(provider, provider.backend(), seconds=provider.least_seconds)
     eventually(lambda: lease.id not in provider.machines(), f"{provider.ends_alone} ends it")
     deleted(provider.backend(), lease)
     assert_nothing_left(provider)
+
+
+def _refused_by_default(provider: Provider) -> None:
+    """Not even where somebody asks for it all the same; and every plan says it once the user has accepted it."""
+    backend, request = provider.by_default(), wish(provider, provider.backend())
+    listed = list(backend.offers(provider.need))
+    assert listed, "nothing is listed"
+    assert all(offer.missing for offer in listed), "nothing ends it, and it is offered without being asked for"
+    assert raised(lambda: backend.create(request), (Rejected,)), "nothing ends it, and it was rented"
+    assert_nothing_left(provider)
+    assert all(offer.caveat for offer in provider.backend().offers(provider.need)), "no plan says it"
 
 
 @check("no secret is in a lease or in what makes a machine")

@@ -30,8 +30,11 @@ class Provider(Protocol):
     def backend(self, home: str = "home") -> Backend:
         """The backend of a home, opened anew as another process would: it knows what lies on disk, no more."""
 
-    def unready(self, home: str = "home") -> Backend:
-        """The same as it is before anything is set up: no key, no settings, no consent."""
+    def unready(self) -> Backend:
+        """The backend of a home in which nothing is set up: no key, no settings, no consent."""
+
+    def by_default(self) -> Backend:
+        """The backend of a home that has a key, with every setting as it is without being set."""
 
     def machines(self) -> Sequence[str]:
         """Ids of all machines that the provider has, whoever made them: what could still cost something."""

@@ -160,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Dropped
         return data
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Nothing is printed."""
 
 
