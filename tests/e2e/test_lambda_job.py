@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from e2e_kit import user_in
 
+from tests.emulators.account_kit import rows
 from tests.emulators.guest.container import SSHD_PORT
 from tests.emulators.lambda_cloud import LambdaEmulator
 from tests.plugins import installed_lambda
@@ -24,7 +25,7 @@ def test_a_plugin_is_set_up_accepted_planned_with_and_rented_from(tmp_path: Path
 
         refused = user.run("plan", spec, "--budget", "3", *here, code=3)
         assert "gpujob config set lambda.accept_no_end yes" in refused.stdout
-        assert "its risk is not accepted" in user.run("backends", code=None).stdout
+        assert "its risk is not accepted" in user.run("backends").stdout
         user.run("config", "set", "lambda.accept_no_end", "yes")
         user.run("config", "set", "lambda.ssh_port", str(SSHD_PORT))
         user.run("config", "set", "lambda.pace", "0s")
@@ -39,4 +40,8 @@ def test_a_plugin_is_set_up_accepted_planned_with_and_rented_from(tmp_path: Path
         (machine,) = cloud.fleet.created
         assert not cloud.instances()
         assert not cloud.fleet.keys
-        assert cloud.micros(machine) <= attempt["cost_micros"] <= attempt["reserved_micros"]
+        (booked,) = rows(user.home, "SELECT cost_micros, reserved_micros FROM attempt")
+        assert cloud.micros(machine) <= booked["cost_micros"] <= booked["reserved_micros"]
+        kept = [path for path in user.home.rglob("*") if path.is_file()]
+        assert kept
+        assert not [path for path in kept if cloud.key.encode() in path.read_bytes()], "the key lies in the home"

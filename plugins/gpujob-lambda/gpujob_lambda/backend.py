@@ -243,8 +243,9 @@ class LambdaBackend:
             return SetupState(False, "not installed", f"the Python package {self._missing_package()}", _INSTALL)
         if not self._settings.credential():
             return SetupState(False, "no API key", "an API key of a Lambda account", SETUP_COMMAND)
-        if refusal := self._not_accepted():
-            return SetupState(False, "its risk is not accepted", refusal, ACCEPT_COMMAND)
+        if self._not_accepted():
+            missing = f"your consent to this: {catalog.CAVEAT}"
+            return SetupState(False, "its risk is not accepted", missing, ACCEPT_COMMAND)
         try:
             count = len(marks.ours(self._instances(), self._owner.word))
         except AuthError as error:
