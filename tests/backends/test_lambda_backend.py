@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import ast
 import csv
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backends.base import AuthError, Fate, LeaseRequest, Lost, Need, NoCapacity, NotYetReady, Offer, Rejected, Transient
+from backends.base import (
+    AuthError,
+    Fate,
+    Gone,
+    LeaseRequest,
+    Lost,
+    Need,
+    NoCapacity,
+    NotYetReady,
+    Offer,
+    Rejected,
+    Transient,
+)
 from backends.billing import price_of
 from backends.rented.contacts import Contacts
 from backends.testing.checks import deleted, eventually, obtained
@@ -174,6 +190,57 @@ def test_a_machine_that_has_switched_itself_off_is_alive_and_costs(cloud, opened
     with pytest.raises(NotYetReady, match="unhealthy"):
         backend.connect(lease)
     assert price_of(request(backend).offer).micros(backend.held_seconds(lease)) >= cloud.micros(cloud.fleet.created[0])
+
+
+def test_a_machine_that_lambda_takes_back_is_told_as_such(cloud, opened):
+    backend = opened()
+    lease = backend.create(request(backend))
+    cloud.fleet.created[0].status = "preempted"
+    assert backend.fate(lease) is Fate.PREEMPTED
+    with pytest.raises(Gone) as over:
+        opened().connect(lease)
+    assert over.value.fate is Fate.PREEMPTED
+    deleted(backend, lease)
+    assert backend.find(KEY) is None
+
+
+def test_a_key_is_tried_and_shown_nowhere(cloud, opened):
+    assert opened().try_key(cloud.key) == ["the key is accepted; the account has 0 machines"]
+    with pytest.raises(AuthError, match="API key was invalid") as refused:
+        opened().try_key("wrong")
+    assert "gpujob backends setup lambda" in refused.value.advice
+    assert not opened(credential=lambda _: "wrong").setup_state().ready
+
+
+DIES = """
+import sys
+from pathlib import Path
+from backends.base import Need, LeaseRequest
+from backends.testing.checks import deleted, obtained
+from gpujob_lambda import open_backend
+given = {"credential": lambda _: sys.argv[2], "accept_no_end": True, "pace": 0.0}
+backend = open_backend(Path(sys.argv[1]), given)
+offer = next(offer for offer in backend.offers(Need()) if offer.name == "gpu_1x_a10")
+deleted(backend, obtained(backend, LeaseRequest("job-abcde-a1", offer, max_seconds=600)))
+"""
+
+
+def test_killed_at_any_point_of_renting_and_giving_back_it_is_mended_by_doing_it_again(cloud, opened, tmp_path):
+    points = 0
+    for point in range(1, 20):
+        home = tmp_path / f"home-{point}"
+        command = [sys.executable, "-c", DIES, str(home), cloud.key]
+        died = subprocess.run(command, env={**os.environ, "GPUJOB_CRASH_AT": str(point)})
+        if died.returncode == 0:
+            break
+        assert died.returncode == -signal.SIGKILL
+        points += 1
+        cloud.clock.advance(91)  # lists show by now whatever there is
+        subprocess.run(command, env=os.environ.copy(), check=True)
+        assert not cloud.instances()
+        assert not cloud.fleet.keys
+        cloud.clock.advance(-91)
+    assert points >= 4, "it dies with the mark, the key, the machine made, and its end asked for"
 
 
 def test_the_tables_say_what_gpujob_says_and_every_row_has_a_source(opened):
