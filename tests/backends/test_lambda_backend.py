@@ -29,7 +29,7 @@ from backends.base import (
 )
 from backends.billing import price_of
 from backends.rented.contacts import Contacts
-from backends.testing.checks import deleted, eventually, obtained
+from backends.testing.calls import deleted, eventually, obtained
 from orchestrator.config import Config, ConfigError
 from tests.emulators.guest.container import SSHD_PORT
 from tests.emulators.lambda_cloud import LambdaEmulator
@@ -216,7 +216,7 @@ DIES = """
 import sys
 from pathlib import Path
 from backends.base import Need, LeaseRequest
-from backends.testing.checks import deleted, obtained
+from backends.testing.calls import deleted, obtained
 from gpujob_lambda import open_backend
 given = {"credential": lambda _: sys.argv[2], "accept_no_end": True, "pace": 0.0}
 backend = open_backend(Path(sys.argv[1]), given)
@@ -258,6 +258,7 @@ def test_the_tables_say_what_gpujob_says_and_every_row_has_a_source(opened):
         assert (row["usd_per_hour"], row["as_of"]) == (told["on_demand_usd_h"], told["date"])
     assert not known, "prices that gpujob knows and the plugin does not"
     dated = list(opened(credential=lambda _: None).offers(Need()))
+    assert [offer.name for offer in dated if "ARM" in offer.caveat] == ["gpu_1x_gh200"]
     assert all(offer.source and offer.as_of and offer.missing and offer.gpu in gpus for offer in dated)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backends.base import BackendError, Lease, NotYetGone, Rejected, SetupState
-from backends.testing import CHECKS, checks
+from backends.testing import CHECKS, calls
 from tests.conformance.providers.adapter import Adapter, Bench
 from tests.conformance.providers.lambda_cloud import lambda_cloud
 from tests.conformance.providers.local import local
@@ -83,7 +83,7 @@ BREAKS: dict[str, Breaks] = {
 
 @pytest.mark.parametrize("name", [check.name for check in CHECKS if check.name not in ("runs_a_job", "ends_alone")])
 def test_a_fault_is_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(calls, "PATIENCE_SECONDS", 2.0)
     check = next(check for check in CHECKS if check.name == name)
     with lambda_cloud(Bench(tmp_path, monkeypatch, machines=False)) as provider:
         for opens in ("backend", "unready"):

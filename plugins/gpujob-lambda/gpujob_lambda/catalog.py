@@ -25,6 +25,8 @@ CAVEAT = (
     f"or not, until somebody terminates it at {CONSOLE}"
 )
 
+ARM = "its CPU is an ARM one: programs and Python packages built for x86 alone do not run on it"
+
 UNUSABLE_SHARE = 0.04
 """Of the VRAM that a new model's name promises a program may have to do without so much."""
 
@@ -63,7 +65,7 @@ def live_offers(types: Iterable[Type], regions: Iterable[str], as_of: str, missi
                 as_of=as_of,
                 billing=BY_THE_MINUTE,
                 missing=missing,
-                caveat=CAVEAT,
+                caveat=caveat_of(each.name),
             )
 
 
@@ -90,12 +92,17 @@ def dated_offers(missing: str) -> Iterator[Offer]:
             as_of=row["as_of"],
             billing=BY_THE_MINUTE,
             missing=missing,
-            caveat=CAVEAT,
+            caveat=caveat_of(name),
         )
 
 
 LEAST_DISK = 500 * GB
 """Of a type whose disk the table does not know; the live list tells it."""
+
+
+def caveat_of(type_name: str) -> str:
+    """What a plan says of a type of machine."""
+    return f"{CAVEAT}; {ARM}" if type_name.endswith("gh200") else CAVEAT
 
 
 def model_of(type_name: str, promised: str) -> Model | None:

@@ -73,7 +73,8 @@ def asked_at(instance: Instance) -> int:
 def lease_of(instance: Instance) -> Lease:
     """The lease that a machine of ours stands for: the same whoever makes it, since all of it comes from the machine.
 
-    ``stop`` ends its work, not its bill: at Lambda only a termination does that.
+    Without ``stop``: a machine that switches itself off is billed on, so results may as well wait on it until its end,
+    which the boot script has set.
     """
     place = vm.PLACE_FOR_JOBS
     details = {
@@ -85,7 +86,6 @@ def lease_of(instance: Instance) -> Lease:
         "environments": f"{place}/environments",
         "input_cache": f"{place}/inputs",
         "python": "python3",
-        "stop": vm.stop_commands(),
         **_if_too_dear(instance),
     }
     created_at = datetime.fromtimestamp(asked_at(instance), UTC)

@@ -12,7 +12,7 @@ from backends.base import Need
 from backends.colab.agent.session import Session
 from backends.colab.backend import ColabBackend
 from backends.colab.settings import Settings
-from backends.testing.checks import eventually
+from backends.testing.calls import eventually
 from tests.conformance.providers.adapter import Adapter, Bench
 from tests.emulators.drive import DriveEmulator
 
