@@ -1,4 +1,4 @@
-"""Calling a backend as the lifecycle does: what may be called again is called again, what means "wait" is waited for."""
+"""Calling a backend as the lifecycle does: what may be done again is done again, what means "wait" is waited for."""
 
 from __future__ import annotations
 
