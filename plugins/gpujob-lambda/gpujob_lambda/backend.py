@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 LISTING_SECONDS = 2.0
 """Jobs that wait for their machines share one listing: Lambda takes one request a second."""
 
-_INSTALL = "pip install gpujob-lambda"
+_INSTALL = "pip install httpx paramiko"
 
 
 class LambdaBackend:
