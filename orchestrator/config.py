@@ -6,10 +6,11 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from backends.settings import Setting, shown_yes_or_no, yes_or_no
 from backends.units import (
     MICROS_PER_USD,
     decimal_usd,
@@ -23,16 +24,6 @@ from backends.units import (
 
 class ConfigError(Exception):
     """A setting is unknown or its value is not understood; the message says what is possible."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One thing that can be set: how its text is read, how it is shown, and what it is without being set."""
-
-    help: str
-    default: str
-    parse: Callable[[str], Any]
-    show: Callable[[Any], str] = str
 
 
 def _count(text: str) -> int:
@@ -76,16 +67,6 @@ def _address(text: str) -> str:
 
 def _or_none(text: str) -> str:
     return text or "none"
-
-
-def _yes_or_no(text: str) -> bool:
-    if text not in ("yes", "no"):
-        raise ValueError(f"{text!r} is neither yes nor no")
-    return text == "yes"
-
-
-def _shown_yes_or_no(value: bool) -> str:
-    return "yes" if value else "no"
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -148,7 +129,7 @@ SETTINGS: dict[str, Setting] = {
         "whose hosts: secure (RunPod's), community (anybody's), or all", "all", _one_of("all", "secure", "community")
     ),
     "runpod.spot": Setting(
-        "whether spot pods may be rented, which RunPod can take back at any moment", "no", _yes_or_no, _shown_yes_or_no
+        "whether spot pods may be rented, which RunPod can take back at any moment", "no", yes_or_no, shown_yes_or_no
     ),
     "runpod.data_centers": Setting(
         "only in these data centres, such as EU-RO-1,US-TX-3; or any", "any", _names, _shown_names
@@ -242,6 +223,24 @@ SETTINGS: dict[str, Setting] = {
 }
 
 
+def settings() -> Mapping[str, Setting]:
+    """Ours, and those of installed backends: entry points ``gpujob.settings``, loaded when they are needed."""
+    return {**SETTINGS, **{name: setting for backend in _plugins() for name, setting in _of_plugin(backend).items()}}
+
+
+@cache
+def _plugins() -> Mapping[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for entry in entry_points(group="gpujob.settings")}
+
+
+def _of_plugin(backend: str) -> Mapping[str, Setting]:
+    """The settings that an installed backend declares, with its name in front; none where it declares none."""
+    entry = _plugins().get(backend)
+    return {f"{backend}.{name}": setting for name, setting in entry.load().items()} if entry else {}
+
+
 class Config:
     """The settings as they are; values are parsed when they are read."""
 
@@ -275,7 +274,8 @@ class Config:
     def for_backend(self, backend: str) -> Mapping[str, Any]:
         """The settings of one backend, without their prefix."""
         prefix = f"{backend}."
-        return {name.removeprefix(prefix): self.get(name) for name in SETTINGS if name.startswith(prefix)}
+        names = [name for name in SETTINGS if name.startswith(prefix)] or _of_plugin(backend)
+        return {name.removeprefix(prefix): self.get(name) for name in names}
 
     def set(self, name: str, text: str) -> None:
         """Check and store a setting. Raises ConfigError and changes nothing if it is not understood."""
@@ -311,7 +311,7 @@ def _load(path: Path) -> dict[str, str]:
     for section, values in data.items():
         named = values if isinstance(values, dict) else {"": values}
         texts |= {f"{section}.{key}".rstrip("."): str(value) for key, value in named.items()}
-    if unknown := texts.keys() - SETTINGS.keys():
+    if unknown := {name for name in texts if _known(name) is None}:
         raise ConfigError(f"{path}: {_no_such(min(unknown))} Correct the file, or delete it to return to the defaults.")
     return texts
 
@@ -327,14 +327,19 @@ def _as_toml(texts: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _known(name: str) -> Setting | None:
+    """A setting of ours, or else of an installed backend: only those take time to look up."""
+    return SETTINGS.get(name) or _of_plugin(name.partition(".")[0]).get(name)
+
+
 def _setting(name: str) -> Setting:
-    if name not in SETTINGS:
-        raise ConfigError(_no_such(name))
-    return SETTINGS[name]
+    if setting := _known(name):
+        return setting
+    raise ConfigError(_no_such(name))
 
 
 def _no_such(name: str) -> str:
-    return f"There is no setting {name!r}. There are: {', '.join(SETTINGS)}."
+    return f"There is no setting {name!r}. There are: {', '.join(settings())}."
 
 
 def _parsed(name: str, setting: Setting, text: str, path: Path) -> Any:

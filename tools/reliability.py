@@ -1,7 +1,8 @@
-"""Run the tests that rent, and write what they measured into docs/reliability.md, between its two marks.
+"""Run the tests that rent, and those of conformance, and write what came of them into docs/reliability.md.
 
     .venv/bin/python tools/reliability.py            every point of the crash sweep; `make reliability`
     .venv/bin/python tools/reliability.py --stride 3
+    .venv/bin/python tools/reliability.py --only conformance
 
 Nothing is written unless every test passed. Needs what the pods of the emulator need: Linux, root, sshd.
 """
@@ -15,15 +16,20 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as Xml
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from conformance_table import conformance_table
+
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENT = REPOSITORY / "docs" / "reliability.md"
-BEGIN, END = "<!-- measured by tools/reliability.py: begin -->", "<!-- end -->"
-TESTS = ("tests/e2e/test_runpod_*.py", "tests/crash/test_runpod_*.py")
+BEGIN, END = "<!-- {} by tools/reliability.py: begin -->", "<!-- end -->"
+TESTS = {
+    "measured": ("tests/e2e/test_runpod_*.py", "tests/crash/test_runpod_*.py"),
+    "conformance": ("tests/conformance/test_conformance.py",),
+}
 
 
 NAMES = {"cuda": "CUDA", "gpu": "GPU", "gpus": "GPUs", "ssh": "SSH", "vram": "VRAM"}
@@ -45,20 +51,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stride", type=int, default=1, help="die at every so many-th point of the crash sweep")
     parser.add_argument("--workers", type=int, default=2, help="tests at once")
+    parser.add_argument("--only", choices=TESTS, help="one of the two tables")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder, "report.xml")
-        code = run_tests(report, given.stride, given.workers)
-        if code:
-            return code
-        rows = list(read(report))
-    write(rows, given.stride)
+    for what in [given.only] if given.only else TESTS:
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder, "report.xml")
+            code = run_tests(what, report, given.stride, given.workers)
+            if code:
+                return code
+            cases = list(read(report))
+        write(what, table(cases, given.stride) if what == "measured" else conformance_table(cases))
     return 0
 
 
-def run_tests(report: Path, stride: int, workers: int) -> int:
+def run_tests(what: str, report: Path, stride: int, workers: int) -> int:
     """Their exit code."""
-    files = [str(path) for pattern in TESTS for path in sorted(REPOSITORY.glob(pattern))]
+    files = [str(path) for pattern in TESTS[what] for path in sorted(REPOSITORY.glob(pattern))]
     command = [
         sys.executable,
         "-m",
@@ -75,20 +83,25 @@ def run_tests(report: Path, stride: int, workers: int) -> int:
     ).returncode
 
 
-def read(report: Path) -> Iterable[Row]:
-    """A row for each test. A skipped one was not measured: that ends it all."""
+def read(report: Path) -> Iterable[Mapping[str, str]]:
+    """What each test recorded, with its ``name`` and ``time``. A skipped one was not measured: that ends it all."""
     cases = Xml.parse(report).iter("testcase")  # noqa: S314  written by the pytest that we have just run
     for case in sorted(cases, key=lambda case: (str(case.get("classname")), str(case.get("name")))):
         if (skipped := case.find("skipped")) is not None:
             sys.exit(f"{case.get('name')} was skipped ({skipped.get('message')}): there is no table without it")
-        found = {each.get("name"): str(each.get("value")) for each in case.iter("property")}
-        yield Row(
-            scenario=scenario(str(case.get("name")), found.get("crash_points")),
-            pods_left=found["pods_left"],
-            over_reservation_usd=f"{float(found['over_reservation_usd']):.6f}".rstrip("0").rstrip("."),
-            results_lost="nobody came back" if found.get("nobody_came_back") == "True" else found["results_lost"],
-            seconds=float(case.get("time") or 0.0),
-        )
+        found = {str(each.get("name")): str(each.get("value")) for each in case.iter("property")}
+        yield {"name": str(case.get("name")), "time": str(case.get("time") or 0.0), **found}
+
+
+def row(case: Mapping[str, str]) -> Row:
+    """A scenario's figures."""
+    return Row(
+        scenario=scenario(case["name"], case.get("crash_points")),
+        pods_left=case["pods_left"],
+        over_reservation_usd=f"{float(case['over_reservation_usd']):.6f}".rstrip("0").rstrip("."),
+        results_lost="nobody came back" if case.get("nobody_came_back") == "True" else case["results_lost"],
+        seconds=float(case["time"]),
+    )
 
 
 def scenario(test: str, crash_points: str | None) -> str:
@@ -99,15 +112,16 @@ def scenario(test: str, crash_points: str | None) -> str:
     return words + (f", its worker killed at {crash_points} points in turn" if crash_points else "")
 
 
-def write(rows: list[Row], stride: int) -> None:
-    """Put the table between the marks."""
-    text = DOCUMENT.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
+def write(what: str, lines: str) -> None:
+    """Put a table between its marks."""
+    text, begin = DOCUMENT.read_text(encoding="utf-8"), BEGIN.format(what)
+    before, mark, rest = text.partition(begin)
+    assert mark, f"{DOCUMENT} has no {begin}"
     _, _, after = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{table(rows, stride)}{END}{after}", encoding="utf-8")
+    DOCUMENT.write_text(f"{before}{begin}\n{lines}{END}{after}", encoding="utf-8")
 
 
-def table(rows: list[Row], stride: int) -> str:
+def table(cases: Iterable[Mapping[str, str]], stride: int) -> str:
     """Markdown."""
     where = f"{platform.system()}, Python {platform.python_version()}, {os.cpu_count()} CPUs"
     points = "every failpoint" if stride == 1 else f"one failpoint in {stride}"
@@ -117,9 +131,9 @@ def table(rows: list[Row], stride: int) -> str:
         "| scenario | pods left | USD over reservation | results lost | seconds |",
         "|---|---|---|---|---|",
     ]
-    for row in rows:
-        figures = f"{row.pods_left} | {row.over_reservation_usd} | {row.results_lost} | {row.seconds:.0f}"
-        lines.append(f"| {row.scenario} | {figures} |")
+    for each in map(row, cases):
+        figures = f"{each.pods_left} | {each.over_reservation_usd} | {each.results_lost} | {each.seconds:.0f}"
+        lines.append(f"| {each.scenario} | {figures} |")
     return "\n".join(lines) + "\n"
 
 

@@ -32,12 +32,12 @@ from backends.recent import Recent
 from backends.rented.clocks import agreed_now
 from backends.rented.contacts import Contacts
 from backends.rented.ends import Ends
+from backends.rented.unheard import Unheard
 from backends.runpod import catalog, marks
 from backends.runpod.market import Market
 from backends.runpod.replies import Pod, PodStatus, SshEndpoint, read_bill
 from backends.runpod.requests import Wish, pod_billing
 from backends.runpod.settings import CREDENTIAL, SETUP_COMMAND, Settings
-from backends.runpod.unheard import Unheard
 
 if TYPE_CHECKING:
     from backends.runpod.client import Client
@@ -62,7 +62,7 @@ class RunpodBackend:
         self._settings = settings
         self._marks = marks.Marks(root)
         self._ends = Ends(root)
-        self._unheard = Unheard(root, settings.list_lag)
+        self._unheard = Unheard(root, settings.list_lag, "a pod", "RunPod")
         self._market = Market(settings, lambda: self._client)
         self._contacts = Contacts(root)
         self._opening = Lock()
@@ -133,7 +133,7 @@ class RunpodBackend:
         self._contacts.forget(lease)
         ran = any(pod.id == lease.id and pod.status not in marks.OVER for pod in there)
         self._ends.note(lease.key, self._held_at_its_end(lease, ran=ran))
-        if doubt and not self._unheard.answered(lease.key, there):
+        if doubt and not self._unheard.answered(lease.key, marks.asked_at(there)):
             raise NotYetGone(f"pod {lease.id} is gone, but {doubt}")
         self._unheard.forget(lease.key)
 
@@ -263,7 +263,7 @@ class RunpodBackend:
         for twin in found[1:]:
             self._end_twin(twin)
         if found:
-            self._unheard.answered(key, found)
+            self._unheard.answered(key, marks.asked_at(found))
             return found[0]
         if doubt:
             raise Lost(doubt)

@@ -125,6 +125,11 @@ def _if_too_dear(pod: Pod) -> dict[str, Any]:
     return {"micros_per_hour": pod.micros_per_hour, "too_dear": words}
 
 
+def asked_at(pods: Iterable[Pod]) -> list[int]:
+    """When each of ``pods`` was asked for, in Unix seconds."""
+    return [_whole(pod, ASKED_AT) for pod in pods]
+
+
 def _whole(pod: Pod, name: str) -> int:
     text = pod.env.get(name, "")
     return int(text) if text.isdecimal() else 0

@@ -1,7 +1,7 @@
-"""Requests to rent a pod whose answer nobody has heard: the pod may be there though no list shows it yet.
+"""Requests to rent whose answer nobody has heard: the machine may be there though no list shows it yet.
 
-REST v2 takes no key that would make asking twice harmless, and how long its lists lag is not documented. So a mark is
-on disk before a pod is asked for, and goes with a definite answer: a lost reply and our own death leave it alike.
+For providers that take no key which would make asking twice harmless, and do not say how long their lists lag. So a
+mark is on disk before a machine is asked for, and goes with a definite answer: a lost reply and our own death leave it.
 """
 
 from __future__ import annotations
@@ -15,23 +15,30 @@ from pathlib import Path
 
 from backends.base import BackendError, Lost
 from backends.failpoints import failpoint
-from backends.runpod.marks import ASKED_AT
-from backends.runpod.replies import Pod
 from backends.units import format_duration
 
 
 class Unheard:
-    """The marks of one home, one small file each. ``lag`` are the seconds after which lists show whatever there is."""
+    """The marks of one home at ``provider``, one small file each. ``lag`` are the seconds after which its lists show
+    whatever there is; ``what`` it rents out is for the messages.
+    """
 
-    def __init__(self, root: Path, lag: float) -> None:
+    def __init__(self, root: Path, lag: float, what: str, provider: str) -> None:
         self._folder = root / "unheard"
         self._lag = lag
+        self._what = what
+        self._provider = provider
+
+    @property
+    def any(self) -> bool:
+        """Whether any request is unheard, or under way."""
+        return next(self._folder.glob("*.json"), None) is not None
 
     @contextmanager
     def asking(self, key: str, asked_at: datetime) -> Iterator[None]:
-        """While a pod for ``key`` is asked for; ``asked_at`` is what its environment will say."""
+        """While a machine for ``key`` is asked for; ``asked_at``, in whole seconds, is what it will say itself."""
         self._mark(key, int(asked_at.timestamp()))
-        failpoint("runpod.create:marked")
+        failpoint("unheard:marked")
         try:
             yield
         except Lost:
@@ -42,7 +49,7 @@ class Unheard:
         self.forget(key)
 
     def doubt(self, key: str, now: Callable[[], datetime]) -> str:
-        """Why there may be a pod that lists do not show yet, in words; empty where they show all that there is.
+        """Why there may be a machine that lists do not show yet, in words; empty where they show all that there is.
 
         To be asked before a list is read: one that was read before the time was up proves nothing.
         """
@@ -52,16 +59,17 @@ class Unheard:
         ago = max(0.0, now().timestamp() - asked_at)
         if ago >= self._lag:
             return ""
+        who = self._provider
         return (
-            f"a pod was asked for {format_duration(ago)} ago and RunPod's answer was not heard: it may be there, and "
-            "cost money, though RunPod's list does not show it yet. It is looked for until "
+            f"{self._what} was asked for {format_duration(ago)} ago and {who}'s answer was not heard: it may be there, "
+            f"and cost money, though {who}'s list does not show it yet. It is looked for until "
             f"{format_duration(self._lag)} have passed"
         )
 
-    def answered(self, key: str, pods: Iterable[Pod]) -> bool:
-        """Whether nothing is unheard any more, since ``pods`` are there or nothing was asked for."""
+    def answered(self, key: str, there: Iterable[int]) -> bool:
+        """Whether nothing is unheard any more: machines are there that were asked for at ``there``, or none was."""
         asked_at = self._asked_at(key)
-        if asked_at is not None and str(asked_at) in (pod.env.get(ASKED_AT) for pod in pods):
+        if asked_at is not None and asked_at in there:
             self.forget(key)
             return True
         return asked_at is None
