@@ -22,9 +22,10 @@ from backends.channels.drive_replies import Entry
 from backends.channels.listing import checked
 from backends.channels.records import checked_record
 from backends.channels.trees import Caps, Meter, explained, link_text, not_for_transfer, what_went_wrong
-from backends.colab.agent.lease import LOGS, PIECE
+from backends.colab.agent.lease import PIECE
 from backends.colab.agent.seal import seal
 from backends.colab.agent.trees import Blob, Changed, Item, Other, as_rows, lacking, pack, unpack
+from backends.colab.agent.work import LOGS
 from backends.colab.post import Post
 from backends.colab.records import Records
 from backends.runner import RUNNER_PATH

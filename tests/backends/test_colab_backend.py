@@ -426,7 +426,7 @@ def test_the_agent_is_of_a_python_that_colab_has_and_brings_all_it_imports(tmp_p
 def test_nothing_is_believed_that_no_folder_can_hold(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: Any
 ) -> None:
-    monkeypatch.setattr("backends.colab.agent.lease.as_rows", lambda items: rows)
+    monkeypatch.setattr("backends.colab.agent.work.as_rows", lambda items: rows)
     (tmp_path / "tree").mkdir()
     with bench.agent():
         lease = bench.backend.create(bench.request("job-a1"))
