@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-PACKAGE = Path(__file__).parent / "agent"
-FOLDERS = ("backends", "backends/colab")
+from backends.colab.carrying import NOTEBOOK, carried
 
 CELL = """\
 #@title gpujob: press Runtime, Run all, and leave this tab open
@@ -62,16 +60,9 @@ main()
 """
 
 
-def carried() -> dict[str, str]:
-    """The agent's files by their path below the folder that it is started in."""
-    files = {f"{folder}/__init__.py": "" for folder in FOLDERS}
-    modules = {f"backends/colab/agent/{path.name}": path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.py")}
-    return files | dict(sorted(modules.items()))
-
-
 def notebook(gpu: str = "T4") -> str:
     """The notebook file's text; ``gpu`` is what Colab is asked for when it opens, empty for none."""
-    files = "{\n" + "".join(f"    {name!r}: {text!r},\n" for name, text in carried().items()) + "}"
+    files = "{\n" + "".join(f"    {name!r}: {text!r},\n" for name, text in carried(NOTEBOOK).items()) + "}"
     cell: dict[str, Any] = {
         "cell_type": "code",
         "id": "gpujob",

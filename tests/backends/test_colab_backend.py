@@ -35,8 +35,8 @@ from backends.colab.agent.drive import Refused
 from backends.colab.agent.seal import NotOurs, seal, unseal
 from backends.colab.agent.trees import Blob, Item, as_rows, digest_of, lacking, pack, unpack
 from backends.colab.backend import ColabBackend
+from backends.colab.carrying import NOTEBOOK, carried
 from backends.colab.choosing import chosen
-from backends.colab.notebook import carried
 from backends.colab.offers import Used, kinds, offers
 from backends.colab.records import Claim
 from backends.colab.sessions import SessionFacts, session_facts
@@ -399,7 +399,7 @@ def test_a_torn_line_of_notes_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_the_agent_is_of_a_python_that_colab_has_and_brings_all_it_imports(tmp_path: Path) -> None:
-    files = carried()
+    files = carried(NOTEBOOK)
     for name, text in files.items():
         ast.parse(text, name, feature_version=(3, 10))
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
