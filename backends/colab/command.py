@@ -45,7 +45,11 @@ HANDED_DOWN = ("PATH", "HOME", "USER", "TMPDIR", "LANG", "GOOGLE_APPLICATION_CRE
 HANDED_DOWN_PREFIXES = ("COLAB_", "CLOUDSDK_", "XDG_", "SSL_CERT", "REQUESTS_CA", "HTTP_PROXY", "HTTPS_PROXY", "http")
 """All that the command gets of our environment, which may hold secrets of jobs."""
 
-_NEW = 'cd / && "$@" >"$0/out" 2>"$0/err" </dev/null; echo $? >"$0/code.part"; mv "$0/code.part" "$0/code"'
+_NEW = """cd /
+{ "$@" >"$0/out" 2>"$0/err"; echo $? >"$0/code.part"; mv "$0/code.part" "$0/code"; } </dev/null &
+echo $! >"$0/pid"
+"""
+"""Started apart, its end noted beside what it said."""
 
 
 class Command:
@@ -102,12 +106,11 @@ class Command:
             if (place / "pid").exists():
                 return
             kind = ["--gpu", gpu] if gpu else []
-            process = subprocess.Popen(
+            subprocess.run(
                 ["sh", "-c", _NEW, str(place), *self._typed(name, "new", "-s", name, *kind)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                env=_environment(), start_new_session=True,
+                env=_environment(), start_new_session=True, check=False,
             )  # fmt: skip
-            (place / "pid").write_text(f"{process.pid}")
 
     def begun(self, name: str) -> bool:
         """Whether a runtime of that name was asked for and what came of it was not yet taken note of."""
@@ -265,8 +268,6 @@ def _is_alive(pid_file: Path) -> bool:
         return True
     except (OSError, ValueError):
         return False
-    with suppress(OSError):  # a child of ours that nobody has waited for
-        return Path(f"/proc/{pid_file.read_text()}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True
 
 
