@@ -147,6 +147,11 @@ class ColabBackend:
         return self._command.usage()
 
     @property
+    def drive_is_set_up(self) -> bool:
+        """Whether there is access to Drive."""
+        return self._settings.credential() is not None
+
+    @property
     def post(self) -> Post:
         """The mailbox on Drive."""
         return self._notebook.post
