@@ -206,6 +206,7 @@ class CommandMachine:
         settled(reply, f"fetch {path}")
         folder = self._incoming / hashlib.sha256(path.encode()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
+        _unpack_small(reply.get("small"), folder)
         items = checked_listing(path, self._listing(path, reply, folder), self._caps)
         meter = Meter(sum(item.size for item in items), progress)
         with explained(f"fetch {path} to {dest}"):
@@ -306,6 +307,15 @@ class CommandMachine:
             return json.loads((folder / str(sha256)).read_bytes())
         except (ValueError, RecursionError):
             return None
+
+
+def _unpack_small(small: Any, folder: Path) -> None:
+    """The blobs that came in the reply, each under its name if that is true of it; others are fetched."""
+    for sha256, text in small.items() if isinstance(small, dict) else ():
+        with suppress(ValueError, TypeError):
+            data = base64.b64decode(text, validate=True)
+            if hashlib.sha256(data).hexdigest() == sha256:
+                (folder / sha256).write_bytes(data)
 
 
 def _pieces_of(data: bytes) -> Iterator[bytes]:

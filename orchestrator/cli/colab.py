@@ -18,7 +18,7 @@ GPUS = ("T4", "L4", "A100", "G4", "H100", "none")
 """As Colab's own menu names them; another name would silently become something else."""
 
 
-def write_notebook(file: Path, gpu: str) -> int:
+def write_notebook(file: Path, gpu: str, *, keep_models: bool) -> int:
     """Write the notebook file and say how it is used; exit code 2 where that is impossible."""
     from backends.colab.notebook import notebook
 
@@ -26,7 +26,7 @@ def write_notebook(file: Path, gpu: str) -> int:
         complain(f"Colab has no GPU called {gpu!r}: {', '.join(GPUS)}.")
         return 2
     try:
-        file.write_text(notebook("" if gpu == "none" else gpu), encoding="utf-8")
+        file.write_text(notebook("" if gpu == "none" else gpu, keep_models=keep_models), encoding="utf-8")
     except OSError as error:
         complain(f"{file} cannot be written: {error.strerror}.")
         return 2

@@ -33,6 +33,8 @@ MARK = "gpujob-desk "
 """Begins the line of the reply."""
 PIECE = 8 << 20
 """Bytes of a blob in one file: the command line holds a whole file in memory, in base64."""
+INLINE = 64 << 10
+"""Bytes of blobs that travel in a reply."""
 WAIT_SECONDS = 8.0
 """How long a reply is waited for before it is said that the work goes on."""
 
@@ -94,9 +96,22 @@ class DeskBlobs:
         """How many a blob consists of that was sent."""
         return int((self._out / sha256).read_text())
 
+    def small(self, path: str) -> dict[str, str]:
+        """Those blobs of ``path`` that fit into the reply, in base64: each other one takes a command to fetch."""
+        found, room = {}, INLINE
+        for sha256 in self._all_kept().get(path, ()):
+            first = self._out / f"{sha256}.0"
+            if self.pieces(sha256) == 1 and first.stat().st_size <= room:
+                room -= first.stat().st_size
+                found[sha256] = base64.b64encode(first.read_bytes()).decode()
+        return found
+
+    def _all_kept(self) -> dict[str, list[str]]:
+        return dict(json.loads(self._kept.read_text())) if self._kept.exists() else {}
+
     def keep(self, path: str, blobs: set[str]) -> None:
         """See Blobs. Old checkpoints would fill the disk."""
-        kept: dict[str, list[str]] = json.loads(self._kept.read_text()) if self._kept.exists() else {}
+        kept = self._all_kept()
         old, kept[path] = set(kept.get(path, ())), sorted(blobs)
         for sha256 in old - {each for every in kept.values() for each in every}:
             self._drop(sha256)
@@ -245,7 +260,7 @@ class Desk:
         listing = self._work.send(request["path"])
         if listing is None:
             return {"absent": True}
-        return {"tree": listing, "pieces": self._blobs.pieces(listing)}
+        return {"tree": listing, "pieces": self._blobs.pieces(listing), "small": self._blobs.small(request["path"])}
 
 
 _PROGRAM = (

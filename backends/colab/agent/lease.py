@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from backends.colab.agent.drive import CHUNK, Absent, Drive, DriveError
+from backends.colab.agent.models import PLACE, cache_settings
 from backends.colab.agent.seal import NotOurs, unseal
 from backends.colab.agent.trees import Blob, Changed
 from backends.colab.agent.work import LOGS, Refusal, Work
@@ -85,7 +87,8 @@ class LeaseWork:
     def __init__(self, drive: Drive, folder: str, root: Path, refresh_token: str, nonce: str) -> None:
         self._drive, self._folder, self._token = drive, folder, refresh_token
         self._blobs = MailedBlobs(drive, folder, root)
-        self._work = Work(root, self._blobs)
+        settings = cache_settings(os.environ.get(PLACE, ""), root)
+        self._work = Work(root, self._blobs, settings)
         self._jobs: set[str] = set()
         self._sizes: dict[str, int] = {}
         self._state: dict[str, Any] = {"nonce": nonce, "done": 0, "replies": {}, "jobs": {}, "logs": {}}

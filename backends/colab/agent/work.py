@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -42,10 +43,10 @@ class Blobs(Protocol):
 
 
 class Work:
-    """The jobs below ``root``, each in a folder that bears its key."""
+    """The jobs below ``root``, each in a folder that bears its key; ``settings`` join the environment of their runs."""
 
-    def __init__(self, root: Path, blobs: Blobs) -> None:
-        self.root, self._blobs = root, blobs
+    def __init__(self, root: Path, blobs: Blobs, settings: Mapping[str, str] | None = None) -> None:
+        self.root, self._blobs, self._settings = root, blobs, dict(settings or {})
         self._runner: ModuleType | None = None
 
     def push(self, dest: str, tree: str) -> None:
@@ -67,7 +68,7 @@ class Work:
         command = [sys.executable, "-I", "-S", str(program), "start", str(self.inside(job))]
         done = subprocess.run(
             command, input=json.dumps(secrets).encode(), capture_output=True, timeout=START_SECONDS, check=False,
-            env={name: value for name, value in os.environ.items() if not name.startswith("GPUJOB_")},
+            env={name: value for name, value in os.environ.items() if not name.startswith("GPUJOB_")} | self._settings,
         )  # fmt: skip
         if done.returncode:
             raise Refusal((done.stdout or done.stderr).decode(errors="replace").strip()[:2000])

@@ -11,6 +11,7 @@ from e2e_kit import Gpujob, eventually
 from renter_kit import outcomes
 
 from orchestrator.home import Home
+from tests.emulators.account_kit import rows
 from tests.emulators.colab_cli import BIN, Colab
 from tests.emulators.runpod import why_no_memory_limit
 
@@ -74,6 +75,8 @@ def test_a_dead_worker_is_taken_over_and_a_vanished_runtime_costs_no_more_than_m
     assert len(colab.up()) == 1
     colab.unassign(colab.up()[0].endpoint)
     user.run("resume", job, "--detach")
-    detail = user.ended(job)
+    over = "SELECT ended_at FROM job WHERE id = ? AND ended_at IS NOT NULL"
+    eventually(lambda: rows(user.home, over, job), "the end of the job")
+    detail = user.show(job)
     assert outcomes(detail) == ["lost", "succeeded"]
     assert (kept / "attempt-2/files/out/resumed").read_text() == "step-7\n"
