@@ -124,6 +124,11 @@ class ColabBackend:
         """From the claim to the end."""
         return self._of(lease.key).held_seconds(lease)
 
+    def remains(self, lease: Lease) -> Machine | None:
+        """What a session that is gone has left on Drive; nothing outlives a runtime that the command started."""
+        road = self._of(lease.key)
+        return road.remains(lease) if isinstance(road, ByNotebook) else None
+
     def settled(self, lease: Lease) -> None:
         """The claim is accounted for."""
         self.records.forget(lease.key)

@@ -44,7 +44,7 @@ from backends.failpoints import failpoint
 
 if TYPE_CHECKING:
     from backends.channels.drive import Drive
-    from backends.colab.notebook_machine import Talk
+    from backends.colab.notebook_machine import NotebookMachine, Talk
     from backends.colab.post import Post
 
 ROAD = "notebook"
@@ -191,14 +191,21 @@ class ByNotebook:
         sessions = self.post.sessions(fresh=fresh)
         return next((session for session in sessions if session.id == claim.agent), None)
 
-    def _machine(self, key: str) -> Machine:
+    def remains(self, lease: Lease) -> Machine | None:
+        """What the session has left on Drive; None where nobody knows what it served."""
+        from backends.colab.notebook_machine import Remains
+
+        claim = self._records.get(lease.key)
+        return self._machine(lease.key, Remains) if claim and claim.folder and not claim.ended else None
+
+    def _machine(self, key: str, kind: type[NotebookMachine] | None = None) -> Machine:
         from backends.colab.notebook_machine import NotebookMachine, Talk
 
         with self._lock:
             talk = self._talks.setdefault(key, Talk())
         incoming = self._root / "incoming" / key
         poll = self._settings.poll
-        return NotebookMachine(
+        return (kind or NotebookMachine)(
             self.post, self._records, talk, key, incoming, lambda: self._check(key), self._refresh_token, poll
         )
 

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent / "agent"
 FOLDERS = ("backends", "backends/colab")
 
 _BOTH = ("__init__", "hardware", "trees", "work")
-NOTEBOOK = (*_BOTH, "drive", "lease", "models", "seal", "session")
+NOTEBOOK = (*_BOTH, "drive", "keeping", "lease", "models", "seal", "session")
 """What takes jobs from a mailbox on Drive."""
 DESK = (*_BOTH, "desk", "ending")
 """What answers to Google's command line."""

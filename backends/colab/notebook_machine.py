@@ -95,6 +95,9 @@ class NotebookMachine:
     def status(self, job_dir: str) -> RunStatus:
         """See Machine: as the agent told it last. Raises Gone."""
         self._check()
+        return self._told(job_dir)
+
+    def _told(self, job_dir: str) -> RunStatus:
         found = self._state()["jobs"].get(job_dir)
         if found is None:
             return RunStatus(RunPhase.ABSENT)
@@ -121,7 +124,12 @@ class NotebookMachine:
         if reply.get("absent"):
             return False
         settled(reply, f"fetch {path}")
-        items = checked_listing(path, self._post.json_of(self._blob(reply.get("tree"))), self._caps)
+        self._receive(path, reply.get("tree"), dest, progress)
+        return True
+
+    def _receive(self, path: str, tree: Any, dest: Path, progress: Progress) -> None:
+        """Make ``dest`` what the blob ``tree`` lists."""
+        items = checked_listing(path, self._post.json_of(self._blob(tree)), self._caps)
         folder = self._incoming / hashlib.sha256(path.encode()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         meter = Meter(sum(item.size for item in items), progress)
@@ -133,7 +141,6 @@ class NotebookMachine:
             dest.parent.mkdir(parents=True, exist_ok=True)
             unpack(dest, items, lambda sha256: folder / sha256, modes=False)
             shutil.rmtree(folder, ignore_errors=True)
-        return True
 
     def signal(self, job_dir: str, reason: str) -> None:
         """See Machine. The request lies there for the agent; nobody waits for it."""
@@ -203,7 +210,7 @@ class NotebookMachine:
                     told = self._post.json_of(entry)
                     if isinstance(told, dict) and told.get("nonce") == self._nonce and _is_state(told):
                         self._talk.state = (entry.sha256, told)
-            return self._talk.state[1] or {"done": 0, "replies": {}, "jobs": {}, "logs": {}}
+            return self._talk.state[1] or {"done": 0, "replies": {}, "jobs": {}, "logs": {}, "kept": {}, "whole": {}}
 
     def _read_log(self, job: str, name: str, offset: int, limit: int) -> bytes:
         sizes = self._state()["logs"].get(job)
@@ -259,6 +266,39 @@ class NotebookMachine:
         raise Transient("what the session has sent does not show on Drive yet")
 
 
+class Remains(NotebookMachine):
+    """What a session that is gone has left on Drive: logs, the last state of the run, and what the agent brought there
+    unasked. It can be read; nothing can be asked of it.
+    """
+
+    def status(self, job_dir: str) -> RunStatus:
+        """See Machine: as it was told last; a run has ended only if all that it left was brought to Drive."""
+        told = self._told(job_dir)
+        whole = self._state(fresh=True)["whole"].get(job_dir) is True
+        return told if whole or not told.over else RunStatus(RunPhase.LOST, told.record)
+
+    def pull(self, path: str, dest: Path, progress: Progress) -> bool:
+        """See Machine. False for what was never brought to Drive."""
+        job, _, name = path.partition("/")
+        if name in LOGS:
+            return self._pull_log(job, name, dest)
+        tree = self._state(fresh=True)["kept"].get(path)
+        if tree is None:
+            return False
+        self._receive(path, tree, dest, progress)
+        return True
+
+    def signal(self, job_dir: str, reason: str) -> None:
+        """Nobody is there to be asked."""
+
+    def _pull_log(self, job: str, name: str, dest: Path) -> bool:
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        with explained(f"write {dest}"), dest.open("wb") as file:
+            while data := self._read_log(job, name, file.tell(), PIECE):
+                file.write(data)
+        return dest.stat().st_size > 0
+
+
 def _is_state(told: Mapping[str, Any]) -> bool:
-    tables = all(isinstance(told.get(name), dict) for name in ("replies", "jobs", "logs"))
+    tables = all(isinstance(told.get(name), dict) for name in ("replies", "jobs", "logs", "kept", "whole"))
     return tables and type(told.get("done")) is int

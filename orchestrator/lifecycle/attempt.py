@@ -147,7 +147,15 @@ class AttemptRun:
                 self._context.backend.unpatient.connect(self._context.lease).signal(self._context.key, FETCHED)
 
     def _fetch(self) -> Json:
-        return fetch_all(self._context, self._context.machine())
+        """From the machine, or what outlived it."""
+        try:
+            return fetch_all(self._context, self._context.machine())
+        except MachineGone:
+            left = self._context.backend.remains(self._context.lease)
+            if left is None:
+                raise
+            self._context.note("fetch", "the machine is gone; what it had brought away until then is fetched")
+            return fetch_all(self._context, left)
 
     # outcome
 

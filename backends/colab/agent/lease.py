@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from backends.colab.agent.drive import CHUNK, Absent, Drive, DriveError
+from backends.colab.agent.drive import CHUNK, Absent, Drive, DriveError, Full
+from backends.colab.agent.keeping import Keeping
 from backends.colab.agent.models import PLACE, cache_settings
 from backends.colab.agent.seal import NotOurs, unseal
 from backends.colab.agent.trees import Blob, Changed
@@ -91,7 +92,9 @@ class LeaseWork:
         self._work = Work(root, self._blobs, settings)
         self._jobs: set[str] = set()
         self._sizes: dict[str, int] = {}
-        self._state: dict[str, Any] = {"nonce": nonce, "done": 0, "replies": {}, "jobs": {}, "logs": {}}
+        self._state: dict[str, Any] = {"nonce": nonce, "done": 0}
+        self._state.update({name: {} for name in ("replies", "jobs", "logs", "kept", "whole")})
+        self._keeping: dict[str, Keeping] = {}
         self._told = ""
         self._requests_seen: str | None = None
         root.mkdir(parents=True, exist_ok=True)
@@ -105,6 +108,7 @@ class LeaseWork:
             self._show()
         self._requests_seen = version
         self._show()
+        self._keep()
 
     def end(self, reason: str) -> None:
         """End what runs, and remove everything."""
@@ -151,6 +155,7 @@ class LeaseWork:
             shutil.copyfile(self._blobs.got(request["runner"]), program)
         self._work.start(job, secrets, program)
         self._jobs.add(job)
+        self._keeping.setdefault(job, Keeping.asked_for_in(self._work.inside(job)))
         return {}
 
     def _signal(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -163,6 +168,28 @@ class LeaseWork:
 
     def _read(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"bytes": self._work.read(request["path"], request["offset"], request["limit"]).hex()}
+
+    # --- keeping ---
+
+    def _keep(self) -> None:
+        """Bring results and checkpoints to Drive unasked: the runtime may vanish while home is asleep."""
+        for job, keeping in self._keeping.items():
+            over = self._state["jobs"][job]["phase"] in ("ended", "lost")
+            if keeping.is_due(over=over):
+                brought = [self._bring(f"{job}/work/{path}") for path in keeping.paths]
+                self._state["whole"][job] = over and all(brought)
+                keeping.tried(whole=self._state["whole"][job])
+                self._show()
+
+    def _bring(self, path: str) -> bool:
+        """Whether ``path`` is on Drive as it is here; else what was brought before stays, and it is tried again."""
+        try:
+            listing = self._work.send(path)
+        except (OSError, Changed, Refusal, Full):
+            return False
+        if listing is not None:
+            self._state["kept"][path] = listing
+        return True
 
     # --- showing ---
 
