@@ -69,7 +69,7 @@ def show_status(home: Home, *, as_json: bool) -> int:
         say_json(
             {
                 "road": backend.road,
-                "sessions": sessions,
+                "sessions": [{name: each[name] for name in each if name != "described"} for each in sessions],
                 "balance_units": usage.balance if usage else None,
                 "units_per_hour": usage.units_per_hour if usage else None,
                 "free_seconds_used_this_week": used.free_seconds,
