@@ -21,6 +21,7 @@ from backends.base import (
     Gone,
     Lease,
     LeaseRequest,
+    Lost,
     Machine,
     NoCapacity,
     NotYetGone,
@@ -121,7 +122,8 @@ class ByCommand:
         """Start a runtime, unless the key has one.
 
         Raises NoCapacity for what Google refuses, ``busy_for_now`` where it may pass; also for a runtime that is not
-        what was planned with, or has no means to end itself: it is given back first.
+        what was planned with, or has no means to end itself: it is given back first. Lost while it cannot be told
+        whether one was started.
         """
         claim = self._records.get(request.key)
         if claim is None or not claim.folder:
@@ -175,8 +177,8 @@ class ByCommand:
         if isinstance(error, Transient):
             if endpoint := self._unheard_of(claim, shape.asked):
                 return self._taken(claim, endpoint)
-            if self._command.asked_since(claim.agent) < SETTLED_SECONDS:  # a list may not show it yet
-                raise error
+            if self._command.asked_since(claim.agent) < SETTLED_SECONDS:
+                raise Lost(f"{error}; lists may not show yet whether it was started all the same")
         self._command.forget(claim.agent)
         if isinstance(error, NoCapacity) and error.busy_for_now:
             self._refused = (time.monotonic(), error)
@@ -244,7 +246,9 @@ class ByCommand:
     # --- finding ---
 
     def find(self, key: str) -> Lease | None:
-        """The runtime of ``key``; also one that a worker before this one has asked for and not seen."""
+        """The runtime of ``key``; also one that a worker before this one has asked for and not seen. Raises Lost while
+        it cannot be told whether there is one.
+        """
         claim = self._records.get(key)
         if claim is None:
             return next((lease for lease in self._unclaimed(set()) if lease.key == key), None)

@@ -202,7 +202,9 @@ def drive() -> Iterator[DriveEmulator]:
 
 
 def a_job(tree: Path, run: str) -> Path:
-    """A folder with all that the runner needs for ``job-a1``."""
+    """A folder with all that the runner needs for ``job-a1``. Whoever ends a run ends all of its key on this machine, so
+    that tests which run one need a key of their own.
+    """
     (tree / "work").mkdir(parents=True)
     job = {
         "version": 1, "key": "job-a1", "run": run, "env": {}, "base_env": None,
@@ -386,11 +388,11 @@ def test_an_agent_that_lost_its_lease_ends_its_run_and_writes_nothing_over_its_s
     with FaultProxy(("127.0.0.1", int(drive.url.rpartition(":")[2]))) as line:
         monkeypatch.setenv("GPUJOB_DRIVE_API", f"http://127.0.0.1:{line.port}")
         with bench.agent() as first:
-            lease = bench.started("job-a1", tree)
+            lease = bench.started("fenced-a1", tree)
             line.refuse()
             line.cut()
             monkeypatch.setattr(agent, "LEASE_SECONDS", 1.0)
-            eventually(lambda: not runner.carriers("job-a1"), "the end of its run, by itself")
+            eventually(lambda: not runner.carriers("fenced-a1"), "the end of its run, by itself")
             monkeypatch.setattr(agent, "LEASE_SECONDS", LEASE_SECONDS)
             assert bench.backend.fate(lease) is Fate.ALIVE, "home still thinks that it runs"
             drive.advance(LEASE_SECONDS + MARGIN.total_seconds() + 1)
@@ -398,7 +400,7 @@ def test_an_agent_that_lost_its_lease_ends_its_run_and_writes_nothing_over_its_s
             monkeypatch.setenv("GPUJOB_DRIVE_API", drive.url)
             with bench.agent() as second:
                 eventually(lambda: bench.deleted(lease), "the end of the lease")
-                successor = bench.started("job-a2", tree)
+                successor = bench.started("fenced-a2", tree)
                 assert successor.details["place"] == second.id
                 line.accept()
                 sessions = bench.backend.post.sessions
@@ -407,7 +409,7 @@ def test_an_agent_that_lost_its_lease_ends_its_run_and_writes_nothing_over_its_s
                 assert (back.lease, back.nonce) == (None, None), "it does not claim what it has lost"
                 written = {file.name for file in drive.files() if lease.id in file.parents}
                 assert written == set(), "it wrote into the folder of a lease that is over"
-                assert bench.backend.connect(successor).status("job-a2").phase is RunPhase.RUNNING
+                assert bench.backend.connect(successor).status("fenced-a2").phase is RunPhase.RUNNING
                 eventually(lambda: bench.deleted(successor), "the end of the lease")
 
 

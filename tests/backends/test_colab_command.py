@@ -21,6 +21,7 @@ from backends.base import (
     Gone,
     Lease,
     LeaseRequest,
+    Lost,
     Machine,
     Need,
     NoCapacity,
@@ -36,7 +37,11 @@ from backends.colab.command_words import Said, read_sessions, trouble
 from backends.colab.settings import Settings
 from tests.emulators.colab_cli import BIN, Colab
 
-USD, MB = 1_000_000, 10**6
+pytestmark = pytest.mark.skipif(
+    not Path("/proc").is_dir(), reason="NOT TESTED: finding runtimes' processes needs /proc"
+)
+
+MB = 10**6
 CPU, L4 = "pay as you go CPU", "pay as you go L4"
 PATIENCE = 60.0
 
@@ -75,7 +80,7 @@ class Bench:
     def offers(self, **settings: Any) -> dict[str, Offer]:
         return {offer.name: offer for offer in self.anew(**settings).offers(Need())}
 
-    def request(self, key: str = "job-a1", name: str = CPU, seconds: float = 600, **more: Any) -> LeaseRequest:
+    def request(self, key: str = "handsfree-a1", name: str = CPU, seconds: float = 600, **more: Any) -> LeaseRequest:
         ends, asked = datetime.now(UTC) + timedelta(seconds=seconds), {"ram_bytes": 100 * MB, "disk_bytes": MB} | more
         return LeaseRequest(key, self.offers()[name], max_seconds=seconds, ends_at=ends, **asked)
 
@@ -97,7 +102,7 @@ def news(colab: Colab) -> int:
 def a_job(folder: Path, run: str) -> Path:
     (folder / "work").mkdir(parents=True)
     job = {
-        "version": 1, "key": "job-a1", "run": run, "env": {}, "base_env": None, "secret_names": ["S"], "setup": None,
+        "version": 1, "key": "handsfree-a1", "run": run, "env": {}, "base_env": None, "secret_names": ["S"], "setup": None,
         "limits": {"runtime": 60, "lease": None, "idle": None}, "memory": {"cap_bytes": None, "means": []}, "gpus": [],
         "grace": 5, "sample_every": 0.1,
     }  # fmt: skip
@@ -181,34 +186,34 @@ def test_a_job_goes_there_and_comes_home_and_no_secret_stays_on_this_disk(
 ) -> None:
     backend = bench.anew()
     lease = backend.create(bench.request())
-    assert backend.create(bench.request()) == lease == bench.anew().find("job-a1")
-    assert [each.key for each in bench.anew().owned()] == ["job-a1"]
+    assert backend.create(bench.request()) == lease == bench.anew().find("handsfree-a1")
+    assert [each.key for each in bench.anew().owned()] == ["handsfree-a1"]
     tree = a_job(tmp_path / "tree", "cat in > out; head -c 9000000 /dev/zero > large; echo $S | wc -c; echo no >&2")
     (tree / "work/in").write_text("hello")
     (tree / "work/empty").touch()
     machine: Machine = backend.connect(lease)
     colab.broken = 1
     with pytest.raises(Transient, match="Bad Gateway"):
-        machine.push(tree, "job-a1", nobody_watches)
-    machine.push(tree, "job-a1", nobody_watches)
-    machine.start("job-a1", {"S": "hush-hush"})
-    machine.start("job-a1", {"S": "hush-hush"})
-    eventually(lambda: machine.status("job-a1").over, "the end of the run")
-    assert (machine.read("job-a1/stdout.log", 0), machine.read("job-a1/stderr.log", 1)) == (b"10\n", b"o\n")
-    assert machine.read("job-a1/work/out", 1, 3) == b"ell"
+        machine.push(tree, "handsfree-a1", nobody_watches)
+    machine.push(tree, "handsfree-a1", nobody_watches)
+    machine.start("handsfree-a1", {"S": "hush-hush"})
+    machine.start("handsfree-a1", {"S": "hush-hush"})
+    eventually(lambda: machine.status("handsfree-a1").over, "the end of the run")
+    assert (machine.read("handsfree-a1/stdout.log", 0), machine.read("handsfree-a1/stderr.log", 1)) == (b"10\n", b"o\n")
+    assert machine.read("handsfree-a1/work/out", 1, 3) == b"ell"
     for _ in (1, 2):
-        assert machine.pull("job-a1/work", tmp_path / "came", nobody_watches)
+        assert machine.pull("handsfree-a1/work", tmp_path / "came", nobody_watches)
     assert (tmp_path / "came/out").read_text() == "hello"
     assert (tmp_path / "came/large").read_bytes() == bytes(9_000_000)
     assert (tmp_path / "came/empty").exists()
-    assert not machine.pull("job-a1/work/none", tmp_path / "none", nobody_watches)
+    assert not machine.pull("handsfree-a1/work/none", tmp_path / "none", nobody_watches)
     with pytest.raises(Rejected, match="leads out"):
-        machine.pull("job-a1/../../../etc/passwd", tmp_path / "none", nobody_watches)
+        machine.pull("handsfree-a1/../../../etc/passwd", tmp_path / "none", nobody_watches)
     kept = [path.read_bytes() for path in bench.root.rglob("*") if path.is_file()]
     assert not any(b"hush-hush" in data for data in kept)
     assert not any("hush-hush" in command for command in colab.commands)
     assert gone(backend, lease)
-    assert (colab.up(), backend.find("job-a1"), list(backend.owned())) == ([], None, [])
+    assert (colab.up(), backend.find("handsfree-a1"), list(backend.owned())) == ([], None, [])
     assert backend.used().units == pytest.approx(colab.units(), rel=0.5)
     backend.settled(lease)
     assert list(backend.records.all()) == []
@@ -256,17 +261,17 @@ class TestStarting:
         lease = backend.create(request)
         assert [each.endpoint for each in colab.up()] == [lease.id]
         colab.lost_births, colab.list_lag = 1, 3600.0
-        with pytest.raises(Transient):
-            backend.create(replace(request, key="job-a2"))
-        with pytest.raises(Transient):
-            backend.create(replace(request, key="job-a2"))
+        with pytest.raises(Lost):
+            backend.create(replace(request, key="handsfree-a2"))
+        with pytest.raises(Lost):
+            bench.anew().find("handsfree-a2")
         assert news(colab) == 2, "not asked for again before lists have had their time"
         (stranger,) = (each for each in colab.up() if each.endpoint != lease.id)
         (stranger.folder / "content/thesis.ipynb").touch()
         monkeypatch.setattr(by_command, "SETTLED_SECONDS", 0.0)
         colab.list_lag = 0.0
         with pytest.raises(Transient):
-            backend.create(replace(request, key="job-a2"))
+            backend.create(replace(request, key="handsfree-a2"))
         assert stranger in colab.up(), "somebody works there"
 
 
@@ -309,7 +314,7 @@ class TestEnding:
         shutil.rmtree(bench.root / "claims")
         backend = bench.anew()
         (lease,) = backend.owned()
-        assert lease.key == "job-a1"
+        assert lease.key == "handsfree-a1"
         assert gone(backend, lease)
         assert colab.up() == []
 
@@ -320,6 +325,6 @@ class TestEnding:
         machine = backend.connect(backend.create(bench.request()))
         monkeypatch.setattr(command, "EXEC_SECONDS", 0.0)
         with pytest.raises(Transient, match="silent for too long"):
-            machine.status("job-a1")
+            machine.status("handsfree-a1")
         monkeypatch.undo()
         assert all(" --timeout " in each for each in colab.commands if " exec " in each)

@@ -15,7 +15,10 @@ from tests.emulators.account_kit import rows
 from tests.emulators.colab_cli import BIN, Colab
 from tests.emulators.runpod import why_no_memory_limit
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not Path("/proc").is_dir(), reason="NOT TESTED: finding runtimes' processes needs /proc"),
+]
 
 ON_CPU = ("needs: {gpu: none, ram: 200 MB}", "limits: {runtime: 2m, attempts: 8}", "duration: {on: cpu, minutes: 0.1}")
 HOG = """

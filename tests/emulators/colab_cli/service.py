@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.runner import runner
-from tests.emulators.runpod.container import open_group
+from tests.emulators.guest.container import open_group
 from tests.emulators.serving import EmulatorServer, hang_up
 
 BIN = Path(__file__).parent / "bin"
