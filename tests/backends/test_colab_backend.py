@@ -202,8 +202,8 @@ def drive() -> Iterator[DriveEmulator]:
 
 
 def a_job(tree: Path, run: str) -> Path:
-    """A folder with all that the runner needs for ``job-a1``. Whoever ends a run ends all of its key on this machine, so
-    that tests which run one need a key of their own.
+    """A folder with all that the runner needs for ``job-a1``. Whoever ends a run ends all of its key on this machine:
+    a test that runs one needs a key of its own.
     """
     (tree / "work").mkdir(parents=True)
     job = {

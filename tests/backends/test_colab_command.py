@@ -102,7 +102,8 @@ def news(colab: Colab) -> int:
 def a_job(folder: Path, run: str) -> Path:
     (folder / "work").mkdir(parents=True)
     job = {
-        "version": 1, "key": "handsfree-a1", "run": run, "env": {}, "base_env": None, "secret_names": ["S"], "setup": None,
+        "version": 1, "key": "handsfree-a1", "run": run, "env": {}, "base_env": None,
+        "secret_names": ["S"], "setup": None,
         "limits": {"runtime": 60, "lease": None, "idle": None}, "memory": {"cap_bytes": None, "means": []}, "gpus": [],
         "grace": 5, "sample_every": 0.1,
     }  # fmt: skip
