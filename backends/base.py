@@ -365,6 +365,14 @@ class SignedIn(Protocol):
 
 
 @runtime_checkable
+class Outlived(Protocol):
+    """Optional power: something of what a run made can still be had when its machine is gone."""
+
+    def remains(self, lease: Lease) -> Machine | None:
+        """It, as a machine that knows ``status``, ``read`` and ``pull`` only; None where there is nothing."""
+
+
+@runtime_checkable
 class Fated(Protocol):
     """Optional power: the provider says what became of a machine that no longer answers."""
 

@@ -170,6 +170,12 @@ SETTINGS: dict[str, Setting] = {
         "free",
         _one_of("free", "pro", "payg"),
     ),
+    "colab.road": Setting(
+        "how runtimes are had: notebook (you open it), command (Google's command line `colab`), or auto",
+        "auto",
+        _one_of("auto", "notebook", "command"),
+    ),
+    "colab.command": Setting("how Google's command line is called, such as `colab --auth=adc`", "colab", str, str),
     "colab.uses": Setting(
         "how many jobs a month would share a subscription to Colab Pro that you do not have yet", "1", _one_or_more
     ),

@@ -1,4 +1,4 @@
-"""A mailbox on Google Drive: folders found by a key, files with one writer each, a feed of what changed.
+"""A mailbox on Google Drive: folders found by a key, files with one writer each.
 
 Drive has no unique names, no compare-and-swap, and lists that lag. Hence:
 
@@ -13,8 +13,8 @@ Drive has no unique names, no compare-and-swap, and lists that lag. Hence:
   whatever a lagging list did not show in it.
 - **Both ways are verified.** Drive's checksums are compared with what was sent, and with what was read. The writer's
   own SHA-256 goes with the content, so a reader also knows content that was damaged on its way up.
-- **Nothing is polled one by one.** :meth:`Drive.changes` tells in one request what happened in all folders;
-  :meth:`Drive.entries` asks for a hundred files in one.
+- **Nothing is polled one by one.** :meth:`Drive.list_files` tells in one request what is new in a folder, which all who
+  wait share; :meth:`Drive.entries` asks for a hundred files in one.
 
 Every verb may be called again, never waits and never retries, but for the chunks of an upload.
 """
@@ -37,11 +37,9 @@ from backends.channels import drive_requests as asked
 from backends.channels.drive_replies import (
     Absent,
     Account,
-    Change,
     Entry,
     Taken,
     account,
-    change,
     entry,
     first_folder,
     newest_file,
@@ -263,22 +261,6 @@ class Drive:
         A new file may be missing for a while.
         """
         return without_twins(self._ask("Listing a folder", asked.children(folder, since)))
-
-    def changes(self, token: str | None) -> tuple[list[Change], str]:
-        """What changed since ``token`` was given, in all folders, and the next token; None begins now, with nothing.
-
-        A file that was changed often appears once, as it is now.
-        """
-        feed, doing = self._session.service.changes(), "Asking what changed"
-        if token is None:
-            return [], str(self._run(doing, feed.getStartPageToken())["startPageToken"])
-        seen: list[Change] = []
-        while True:
-            page = self._run(doing, feed.list(pageToken=token, pageSize=asked.PAGE, fields=asked.CHANGE_FIELDS))
-            seen += understood(doing, partial(_each, change, page.get("changes", ())))
-            if "newStartPageToken" in page:
-                return seen, str(page["newStartPageToken"])
-            token = str(page["nextPageToken"])
 
     def account(self) -> Account:
         """Whose Drive it is and how full. Raises AuthError where access has ended."""

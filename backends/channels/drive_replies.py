@@ -78,14 +78,6 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A line of the feed: ``entry`` as it is now, None where the file is gone or in the bin."""
-
-    id: str
-    entry: Entry | None
-
-
-@dataclass(frozen=True, slots=True)
 class Account:
     """Whose Drive it is, and its storage in bytes; ``limit`` is None where there is none."""
 
@@ -118,17 +110,6 @@ def entry(document: Mapping[str, Any]) -> Entry:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Malformed(f"a file resource without {error}") from error
-
-
-def change(document: Mapping[str, Any]) -> Change:
-    """A change resource. Raises Malformed."""
-    try:
-        file = document.get("file")
-        if document["removed"] or file is None or file.get("trashed", False):
-            return Change(document["fileId"], None)
-        return Change(document["fileId"], entry(file))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise Malformed(f"a change resource without {error}") from error
 
 
 def account(document: Mapping[str, Any]) -> Account:

@@ -24,7 +24,6 @@ FILE_FIELDS = (
     "id,name,mimeType,parents,size,md5Checksum,sha256Checksum,version,createdTime,modifiedTime,appProperties,trashed"
 )
 LIST_FIELDS = f"nextPageToken,incompleteSearch,files({FILE_FIELDS})"
-CHANGE_FIELDS = f"nextPageToken,newStartPageToken,changes(fileId,removed,file({FILE_FIELDS}))"
 ABOUT_FIELDS = "user(emailAddress),storageQuota(limit,usage)"
 PAGE = 1000
 """Entries of one page, the most that Drive gives: a list costs 100 quota units however long it is."""

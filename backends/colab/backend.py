@@ -1,78 +1,139 @@
-"""The lease life cycle of Colab: a claim on a session that a person has started, through a mailbox on Drive.
+"""Google Colab, on one of two roads: notebooks that a person opens, or runtimes that Google's command line starts.
 
-This end decides who runs what, since each job has one worker here and no two agents can agree on Drive. A claim names
-one agent; it is written down on this computer before Drive hears of it, and never given to a second one.
+The road is chosen for new leases; what is leased already stays on the road that its claim names.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from secrets import token_hex
-from threading import Lock
 from typing import TYPE_CHECKING
 
-from backends.base import (
-    AuthError,
-    BackendError,
-    Fate,
-    Gone,
-    Lease,
-    LeaseRequest,
-    Machine,
-    Need,
-    NoCapacity,
-    NotYetGone,
-    NotYetReady,
-    Offer,
-    Rejected,
-    SetupState,
-)
-from backends.channels.drive_replies import SETUP_COMMAND
+from backends.base import Fate, Lease, LeaseRequest, Machine, Need, NoCapacity, Offer, SetupState
 from backends.colab import offers as table
-from backends.colab.agent.session import LEASE_SECONDS, MAILBOX
-from backends.colab.choosing import chosen, needs_of
-from backends.colab.records import WEEK, Claim, Records
-from backends.colab.sessions import SessionFacts
-from backends.colab.settings import ACCEPT_COMMAND, CREDENTIAL, NAME, TERMS, Settings
-from backends.failpoints import failpoint
+from backends.colab.by_command import ROAD as COMMAND
+from backends.colab.by_command import ByCommand
+from backends.colab.by_notebook import ROAD as NOTEBOOK
+from backends.colab.by_notebook import ByNotebook
+from backends.colab.records import WEEK, Records
+from backends.colab.settings import CREDENTIAL, NAME, TERMS, Settings
 from backends.units import format_duration
 
 if TYPE_CHECKING:
-    from backends.channels.drive import Drive
-    from backends.colab.machine import Talk
+    from backends.colab.command_words import Usage
     from backends.colab.post import Post
 
-PACKAGES = ("googleapiclient", "google_auth_oauthlib")
+WHY = {
+    ("auto", NOTEBOOK, True): "`colab.plan` is free, and Google allows the command on a paid balance only",
+    ("auto", NOTEBOOK, False): "Google's command `colab` is not installed",
+    ("auto", COMMAND, True): "Google's command `colab` is there, and `colab.plan` says that you pay",
+}
+"""Why a road is taken, by the setting, the road, and whether the command is found."""
 
 
 class ColabBackend:
-    """Colab's free tier, Colab Pro and compute units, by notebooks that a person opens."""
+    """Colab's free tier, Colab Pro and compute units."""
 
     name = NAME
     credential = CREDENTIAL
 
     def __init__(self, root: Path, settings: Settings) -> None:
-        self._root = root
         self._settings = settings
-        self._lock = Lock()
-        self._opened: Post | None = None
-        self._talks: dict[str, Talk] = {}
         self.records = Records(root)
+        self._notebook = ByNotebook(root, settings, self.records)
+        self._command = ByCommand(root, settings, self.records)
 
-    # --- offers ---
+    # --- which road ---
+
+    @property
+    def road(self) -> str:
+        """``notebook`` or ``command``, for what is leased from now on."""
+        if self._settings.road != "auto":
+            return self._settings.road
+        return COMMAND if self._settings.plan != "free" and self._command.found else NOTEBOOK
+
+    @property
+    def why_this_road(self) -> str:
+        """In words."""
+        return WHY.get((self._settings.road, self.road, self._command.found), f"`colab.road` is {self._settings.road}")
+
+    @property
+    def _new(self) -> ByNotebook | ByCommand:
+        return self._command if self.road == COMMAND else self._notebook
+
+    def _of(self, key: str) -> ByNotebook | ByCommand:
+        """The road of a lease; of one that nothing is noted of, the one that can have it."""
+        claim = self.records.get(key)
+        if claim is not None:
+            return self._command if claim.road == COMMAND else self._notebook
+        return self._command if self._command.has_notes_of(key) else self._notebook
+
+    # --- the life cycle ---
 
     def offers(self, need: Need) -> Iterable[Offer]:
-        """The dated table; where a session is up, what it has."""
+        """What the road gives; each says which road it is."""
         del need
-        lacking = self._lacking()
-        sessions = [] if lacking else self.post.sessions()
-        return table.offers(self._settings, self.used(), sessions, lacking, self._terms())
+        return self._new.offers(self.used())
+
+    def create(self, request: LeaseRequest) -> Lease:
+        """Give the job to a session that fits, or start a runtime for it.
+
+        Raises NoCapacity: ``busy_for_now`` where the caller may wait, up to ``colab.patience``.
+        """
+        since = self.records.waiting_since(request.key)
+
+        def patient(no: NoCapacity) -> NoCapacity:
+            if not no.busy_for_now or time.time() - since < self._settings.patience:
+                return no
+            return NoCapacity(f"{no}; waited {format_duration(self._settings.patience)} (colab.patience)")
+
+        claim = self.records.get(request.key)
+        return (self._of(request.key) if claim else self._new).create(request, patient)
+
+    def find(self, key: str) -> Lease | None:
+        """The claim that carries ``key``."""
+        return self._of(key).find(key)
+
+    def owned(self) -> Iterable[Lease]:
+        """Every claim of this home, on both roads. Raises AuthError where one that may have some cannot be asked."""
+        return [*self._notebook.owned(), *self._command.owned()]
+
+    def delete(self, lease: Lease) -> None:
+        """Take the job back, or stop the runtime. Raises NotYetGone until that is done."""
+        self._of(lease.key).delete(lease)
+
+    def connect(self, lease: Lease) -> Machine:
+        """Reach the session or the runtime."""
+        return self._of(lease.key).connect(lease)
+
+    def setup_state(self) -> SetupState:
+        """Whether Colab can be used, on which road, and why on that one."""
+        state = self._new.setup_state()
+        return replace(state, summary=f"by {self.road}, as {self.why_this_road}: {state.summary}")
+
+    # --- what is known afterwards ---
+
+    def fate(self, lease: Lease) -> Fate:
+        """What became of it."""
+        return self._of(lease.key).fate(lease)
+
+    def held_seconds(self, lease: Lease) -> float | None:
+        """From the claim to the end."""
+        return self._of(lease.key).held_seconds(lease)
+
+    def remains(self, lease: Lease) -> Machine | None:
+        """What a session that is gone has left on Drive; nothing outlives a runtime that the command started."""
+        road = self._of(lease.key)
+        return road.remains(lease) if isinstance(road, ByNotebook) else None
+
+    def settled(self, lease: Lease) -> None:
+        """The claim is accounted for."""
+        self.records.forget(lease.key)
+
+    # --- the account ---
 
     def used(self) -> table.Used:
         """What our own jobs have used, by this computer's notes."""
@@ -86,266 +147,28 @@ class ColabBackend:
                 units += float(line["units"])
         return table.Used(free, units)
 
-    # --- life cycle ---
+    def usage(self) -> Usage | None:
+        """What Google says of the account's balance; None where nobody can tell."""
+        return self._command.usage()
 
-    def create(self, request: LeaseRequest) -> Lease:
-        """Give the job to a session that fits.
-
-        Raises NoCapacity: while nobody has opened a session or all are at work the caller may wait, up to
-        ``colab.patience``; where those there do not fit the numbers say why.
-        """
-        if missing := self._lacking() or (self._terms() if self._settings.plan == "free" else ""):
-            raise AuthError(f"Colab cannot be used yet: {missing}")
-        if request.max_seconds < 1:
-            raise Rejected(f"{request.offer.name!r} for {request.max_seconds:g} s is nothing that Colab could give")
-        claim = self.records.get(request.key) or self.records.put(self._new_claim(request))
-        if not claim.folder:
-            folder = self.post.make_folder(claim.key)
-            failpoint("colab.create:folder")
-            began = self.post.now().timestamp()
-            claim = self.records.change(claim.key, folder=folder, began=began)
-        self.post.publish(claim, needs_of(request))
-        failpoint("colab.create:claimed")
-        return _lease(claim)
-
-    def _new_claim(self, request: LeaseRequest) -> Claim:
-        """Whom the job goes to."""
-        since = self.records.waiting_since(request.key)
-        sessions = self.post.sessions()
-        with self.records.choosing():
-            try:
-                session = chosen(request, self._settings.plan, sessions, self.records.just_given())
-            except NoCapacity as no:
-                raise self._patient(no, time.time() - since) from None
-            return self.records.put(self._claim_on(session, request))
-
-    def _patient(self, no: NoCapacity, waited: float) -> NoCapacity:
-        if not no.busy_for_now or waited < self._settings.patience:
-            return no
-        return NoCapacity(f"{no}; waited {format_duration(self._settings.patience)} (colab.patience)")
-
-    def _claim_on(self, session: SessionFacts, request: LeaseRequest) -> Claim:
-        kind = table.kind_of(session.gpu)
-        assert kind
-        ends = request.ends_at.timestamp() if request.ends_at else time.time() + request.max_seconds
-        return Claim(
-            key=request.key,
-            offer=request.offer.name,
-            agent=session.id,
-            nonce=token_hex(8),
-            ends_at=ends,
-            units_per_hour=kind.units,
-            micros_per_hour=kind.micros_per_hour(self._settings.plan),
-            root=session.root,
-            gpu_count=session.gpu_count,
-            made=time.time(),
-        )
-
-    def find(self, key: str) -> Lease | None:
-        """The claim that carries ``key``; also one of whose making this computer's notes were lost."""
-        claim = self.records.get(key)
-        if claim is not None:
-            return _lease(claim) if claim.folder and not claim.ended else None
-        if self._lacking():
-            return None
-        folder = self.post.folders().get(key)
-        return Lease(key, NAME, folder.id, folder.created) if folder else None
-
-    def owned(self) -> Iterable[Lease]:
-        """Every claim of this home: as noted here, and as it lies in the mailbox. Raises AuthError without access to
-        it, unless nothing is noted.
-        """
-        open_claims = [claim for claim in self.records.all() if not claim.ended]
-        if missing := self._lacking():
-            if open_claims:
-                raise AuthError(f"what this home has claimed on Colab cannot be looked at: {missing}")
-            return []
-        noted = {claim.key: _lease(claim) for claim in open_claims if claim.folder}
-        there = {key: Lease(key, NAME, each.id, each.created) for key, each in self.post.folders().items()}
-        return [*(there | noted).values()]
-
-    def delete(self, lease: Lease) -> None:
-        """Take the job back: the session ends what runs and is free. Raises NotYetGone until it says so."""
-        claim = self.records.get(lease.key)
-        if claim and claim.ended:
-            return
-        self.post.withdraw(lease.key, lease.id)
-        failpoint("colab.delete:withdrawn")
-        if claim is None:
-            return
-        session = self._session_of(claim, fresh=True)
-        if session and session.nonce == claim.nonce:
-            raise NotYetGone(f"session {claim.agent} has not let go of the job yet")
-        ended = self.post.now().timestamp()
-        if claim.began:
-            hours = max(0.0, ended - claim.began) / 3600
-            self.records.note_used(claim.offer, hours * 3600, hours * claim.units_per_hour, time.time())
-        self.records.change(lease.key, ended=ended)
-        self._talks.pop(lease.key, None)
-        shutil.rmtree(self._root / "incoming" / lease.key, ignore_errors=True)
-        with suppress(BackendError):  # what others have left is no concern of this lease
-            self.post.sweep()
-
-    def connect(self, lease: Lease) -> Machine:
-        """Reach the session that serves the claim. Raises NoCapacity where it refuses the job, with its numbers."""
-        claim = self.records.get(lease.key)
-        if claim is None:
-            raise Gone(f"nobody knows which session claim {lease.key} was given to", Fate.GONE)
-        session = self._session_of(claim)
-        if session and claim.nonce in session.refused:
-            raise NoCapacity(f"session {session.id} ({session.described()}) refuses: {session.refused[claim.nonce]}")
-        if session and session.nonce == claim.nonce:
-            if not claim.taken:
-                self.records.change(lease.key, taken=True)
-            return self._machine(lease.key)
-        if claim.taken or session is None:
-            raise Gone(self._what_became(claim, session), Fate.GONE)
-        raise NotYetReady(f"session {claim.agent} has not taken the job yet")
-
-    def _what_became(self, claim: Claim, session: SessionFacts | None) -> str:
-        if session is None:
-            minutes = round(LEASE_SECONDS / 60)
-            return f"Colab session {claim.agent} ended, or vanished: it gave no sign for more than {minutes} min"
-        return f"Colab session {claim.agent} could not reach Drive for too long and gave the job up"
-
-    def _session_of(self, claim: Claim, *, fresh: bool = False) -> SessionFacts | None:
-        sessions = self.post.sessions(fresh=fresh)
-        return next((session for session in sessions if session.id == claim.agent), None)
-
-    def _machine(self, key: str) -> Machine:
-        from backends.colab.machine import ColabMachine, Talk
-
-        with self._lock:
-            talk = self._talks.setdefault(key, Talk())
-        incoming = self._root / "incoming" / key
-        poll = self._settings.poll
-        return ColabMachine(
-            self.post, self.records, talk, key, incoming, lambda: self._check(key), self._refresh_token, poll
-        )
-
-    def _check(self, key: str) -> None:
-        """Raise Gone where the session does not serve the claim any more."""
-        claim = self.records.get(key)
-        session = self._session_of(claim) if claim else None
-        if claim is None or session is None or session.nonce != claim.nonce:
-            raise Gone(self._what_became(claim, session) if claim else "the claim is over", Fate.GONE)
-
-    # --- what is known afterwards ---
-
-    def fate(self, lease: Lease) -> Fate:
-        """What became of the session."""
-        claim = self.records.get(lease.key)
-        if claim is None:
-            return Fate.GONE
-        session = self._session_of(claim)
-        here = session is not None and (session.nonce == claim.nonce or not claim.taken)
-        return Fate.ALIVE if here else Fate.GONE
-
-    def held_seconds(self, lease: Lease) -> float | None:
-        """By Drive's clock, from the claim to the end."""
-        claim = self.records.get(lease.key)
-        if claim is None:
-            return None
-        return max(0.0, (claim.ended or self.post.now().timestamp()) - claim.began)
-
-    def settled(self, lease: Lease) -> None:
-        """The claim is accounted for."""
-        self.records.forget(lease.key)
-
-    def try_key(self, key: str) -> list[str]:
-        """Whose Drive it is and how much room it has; the mailbox is made. Raises AuthError where that is refused."""
-        from backends.channels.drive_login import Token
-
-        drive = self._new_drive(lambda: key)
-        account = drive.account()
-        drive.ensure_folder(MAILBOX, "gpujob")
-        room = "no limit" if account.limit is None else f"{(account.limit - account.used) / 1e9:.1f} GB free"
-        life = Token.read(key).lifetime(datetime.now(UTC))
-        return [f"the Drive of {account.email} can be used; {room}", *([life] if life else [])]
-
-    def sign_in(self, client: Path, *, browser: bool = True) -> str:
-        """A token by signing in, in the browser, with the desktop client of ``client``. Raises AuthError, Rejected."""
-        import json
-
-        from backends.channels.drive_login import sign_in
-
-        try:
-            known = json.loads(client.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise Rejected(f"{client} cannot be read: {error}", advice=CREDENTIAL.made_at) from error
-        return sign_in(known, browser=browser).text()
-
-    def setup_state(self) -> SetupState:
-        """Whether Drive can be used, and who is there."""
-        if package := self._missing_package():
-            return SetupState(False, "not installed", f"the Python package {package}", "pip install 'gpujob[colab]'")
-        if not self._settings.credential():
-            return SetupState(False, "no access to Google Drive", "access to a Google Drive", SETUP_COMMAND)
-        if self._settings.plan == "free" and self._terms():
-            return SetupState(
-                False, "its terms are not agreed to", "your consent to what Google forbids", ACCEPT_COMMAND
-            )
-        try:
-            count = len(self.post.sessions())
-        except AuthError as error:
-            return SetupState(False, "access to Google Drive is refused", str(error), error.advice)
-        except BackendError as error:
-            return SetupState(False, "Google Drive cannot be asked now", str(error), error.advice or "try again later")
-        return SetupState(True, f"Google Drive can be used, {count} Colab session{'' if count == 1 else 's'} running")
-
-    # --- inside ---
+    @property
+    def drive_is_set_up(self) -> bool:
+        """Whether there is access to Drive."""
+        return self._settings.credential() is not None
 
     @property
     def post(self) -> Post:
-        """The mailbox; all threads share it."""
-        with self._lock:
-            if self._opened is None:
-                from backends.colab.post import Post
+        """The mailbox on Drive."""
+        return self._notebook.post
 
-                drive = self._new_drive(self._settings.credential)
-                self._opened = Post(drive, self.records.owner(), self._settings.poll)
-            return self._opened
+    def try_key(self, key: str) -> list[str]:
+        """See Keyed: access to Drive, which only notebooks need."""
+        return self._notebook.try_key(key)
 
-    def _new_drive(self, token: Callable[[], str | None]) -> Drive:
-        if package := self._missing_package():
-            raise Rejected(f"Colab needs the Python package {package!r}", advice="pip install 'gpujob[colab]'")
-        from backends.channels.drive import Drive
-        from backends.channels.drive_session import API
-
-        return Drive(token, api=self._settings.api or API)
-
-    def _refresh_token(self) -> str:
-        from backends.channels.drive_login import Token
-
-        return Token.read(self._settings.credential()).refresh_token
-
-    def _missing_package(self) -> str | None:
-        return next((package for package in PACKAGES if importlib.util.find_spec(package) is None), None)
-
-    def _lacking(self) -> str:
-        """What has to be set up before anything can be had, in words; empty if nothing has."""
-        if package := self._missing_package():
-            return f"Colab needs the Python package {package}: pip install 'gpujob[colab]'"
-        return "" if self._settings.credential() else f"Colab has no access to Google Drive: {SETUP_COMMAND}"
-
-    def _terms(self) -> str:
-        return "" if self.records.accepted() else f"Colab's free tier needs your consent to its terms: {ACCEPT_COMMAND}"
+    def sign_in(self, client: Path, *, browser: bool = True) -> str:
+        """See SignedIn."""
+        return self._notebook.sign_in(client, browser=browser)
 
     def accept_terms(self) -> None:
         """The user agrees to what the free tier forbids."""
         self.records.accept("\n".join(TERMS))
-
-
-def _lease(claim: Claim) -> Lease:
-    """The lease that a claim stands for: the same whoever makes it."""
-    details = {
-        "offer": claim.offer,
-        "place": claim.agent,
-        "gpus": list(range(claim.gpu_count)),
-        "jobs": f"{claim.root}/{claim.key}",
-        "environments": f"{claim.root}/environments",
-        "input_cache": f"{claim.root}/inputs",
-        "python": "python3",
-        "micros_per_hour": claim.micros_per_hour,
-    }
-    return Lease(claim.key, NAME, claim.folder, datetime.fromtimestamp(claim.began, UTC), details)

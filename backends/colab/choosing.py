@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from backends.base import LeaseRequest, NoCapacity
 from backends.colab.offers import kind_of, kinds, name_of
@@ -46,13 +46,19 @@ def chosen(request: LeaseRequest, plan: str, sessions: Iterable[SessionFacts], g
 
 def why_not(session: SessionFacts, request: LeaseRequest, plan: str) -> str:
     """Why the session cannot be what was planned with; empty where it can."""
-    kind = kind_of(session.gpu)
-    if kind is None:
-        return f"what an hour with {session.gpu} takes is not on record"
     asked = next(each for each in kinds() if name_of(each, plan) == request.offer.name)
-    if plan != "free" and kind.units > asked.units:
-        return f"it takes {kind.units:g} units an hour, and {asked.units:g} were planned"
-    needs = needs_of(request)
+    return misfit(session, needs_of(request), None if plan == "free" else asked.units)
+
+
+def misfit(session: SessionFacts, needs: Mapping[str, int], units: float | None) -> str:
+    """Why a runtime is not what is needed, or takes more than the ``units`` an hour that were planned (None: whatever
+    it takes); empty where all is well.
+    """
+    kind = kind_of(session.gpu)
+    if kind is None or kind.units is None:
+        return f"what an hour with {session.gpu} takes is not on record"
+    if units is not None and kind.units > units:
+        return f"it takes {kind.units:g} units an hour, and {units:g} were planned"
     for name, what in (("vram_bytes", "GPU memory"), ("ram_bytes", "RAM"), ("disk_bytes", "free disk")):
         if getattr(session, name) < needs[name]:
             return f"it has {format_size(getattr(session, name))} of {what}, {format_size(needs[name])} are needed"

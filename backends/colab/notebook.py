@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-PACKAGE = Path(__file__).parent / "agent"
-FOLDERS = ("backends", "backends/colab")
+from backends.colab.carrying import NOTEBOOK, carried
 
 CELL = """\
 #@title gpujob: press Runtime, Run all, and leave this tab open
+keep_models_on_drive = {keep}  #@param {type:"boolean"}
+# If ticked, models that jobs download (HF_HOME, OLLAMA_MODELS) stay in the folder gpujob-models of your Drive for the
+# next session. Colab then asks for access to your Drive, and jobs in this runtime can see all of it.
 # Takes your own jobs from your Google Drive, one after the other, until you stop this cell or nothing came for a while.
 # What runs is below, in full. The only secret it needs is GPUJOB_DRIVE_TOKEN (the key symbol at the left): it lets this
 # runtime see the files that gpujob made in your Drive, and nothing else there. `gpujob colab token` shows its value.
@@ -31,8 +32,19 @@ def token():
                          "`gpujob colab token` shows at home, let this notebook use it, then Run all.")
     return " ".join(found.split())
 
+def place_for_models():
+    if not keep_models_on_drive:
+        return {}
+    from google.colab import drive
+    mounted = os.path.join(os.getcwd(), "drive")
+    drive.mount(mounted)
+    place = os.path.join(mounted, "MyDrive", "gpujob-models")
+    os.makedirs(place, exist_ok=True)
+    return {"GPUJOB_MODELS": place}
+
 def main():
     secret = token()
+    models = place_for_models()
     if importlib.util.find_spec("ensurepip") is None:  # jobs with a setup get an environment of their own
         version = "python%d.%d-venv" % sys.version_info[:2]
         subprocess.run(["apt-get", "install", "-qq", "-y", version], check=False)
@@ -43,7 +55,8 @@ def main():
     code = ("import sys; sys.path.insert(0, sys.argv[1]); "
             "from backends.colab.agent.session import main; sys.exit(main())")
     agent = subprocess.Popen([sys.executable, "-I", "-X", "utf8", "-c", code, str(top)], stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1)
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
+                             env={**os.environ, **models})
     agent.stdin.write(secret + "\\n")
     agent.stdin.close()
     try:
@@ -62,23 +75,18 @@ main()
 """
 
 
-def carried() -> dict[str, str]:
-    """The agent's files by their path below the folder that it is started in."""
-    files = {f"{folder}/__init__.py": "" for folder in FOLDERS}
-    modules = {f"backends/colab/agent/{path.name}": path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.py")}
-    return files | dict(sorted(modules.items()))
-
-
-def notebook(gpu: str = "T4") -> str:
-    """The notebook file's text; ``gpu`` is what Colab is asked for when it opens, empty for none."""
-    files = "{\n" + "".join(f"    {name!r}: {text!r},\n" for name, text in carried().items()) + "}"
+def notebook(gpu: str = "T4", *, keep_models: bool = False) -> str:
+    """The notebook file's text; ``gpu`` is what Colab is asked for when it opens, empty for none; ``keep_models`` ticks
+    its box for models on Drive.
+    """
+    files = "{\n" + "".join(f"    {name!r}: {text!r},\n" for name, text in carried(NOTEBOOK).items()) + "}"
     cell: dict[str, Any] = {
         "cell_type": "code",
         "id": "gpujob",
         "metadata": {"cellView": "form"},
         "execution_count": None,
         "outputs": [],
-        "source": CELL.replace("{files}", files).splitlines(keepends=True),
+        "source": CELL.replace("{keep}", repr(keep_models)).replace("{files}", files).splitlines(keepends=True),
     }
     colab: dict[str, Any] = {"name": "gpujob.ipynb", "private_outputs": True, "provenance": []}
     metadata: dict[str, Any] = {

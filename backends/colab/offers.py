@@ -33,9 +33,12 @@ PREFIXES = {"free": "free", "pro": "Pro", "payg": "pay as you go"}
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A runtime: with this GPU, or without. Sizes in bytes; ``units`` are compute units per hour."""
+    """A runtime: with this GPU, or without. Sizes in bytes; ``units`` are compute units per hour, None where nobody has
+    noted them: such a one is never offered. ``asked`` is what Google's command line calls it, ``reported`` the driver.
+    """
 
     gpu: str | None
+    asked: str
     reported: str
     vram_bytes: int
     compute_capability: float | None
@@ -44,7 +47,7 @@ class Kind:
     paid_ram_bytes: int
     cpus: int
     disk_bytes: int
-    units: float
+    units: float | None
     source: str
     as_of: str
 
@@ -54,6 +57,7 @@ class Kind:
 
     def paid_in_units(self, left: float) -> tuple[int, Billing]:
         """Micro-dollars per hour, and the billing where ``left`` units are paid for already."""
+        assert self.units is not None
         return compute_units(Decimal(str(self.units)), UNIT_MICROS, Decimal(str(left)))
 
 
@@ -90,7 +94,7 @@ def offers(settings: Settings, used: Used, sessions: Iterable[SessionFacts], lac
     found: list[Offer] = []
     for plan in PREFIXES:
         for kind in kinds():
-            if plan == "free" and not kind.free:
+            if kind.units is None or (plan == "free" and not kind.free):
                 continue
             missing = lacking or (terms if plan == "free" else "") or _not_bought(plan, settings)
             found.append(_as_it_is(_offer(kind, plan, settings, used, missing), kind, plan, settings, up))
@@ -156,6 +160,7 @@ def _as_it_is(offer: Offer, kind: Kind, plan: str, settings: Settings, up: list[
 def _kind(row: dict[str, str]) -> Kind:
     return Kind(
         gpu=row["gpu"] or None,
+        asked=row["asked"],
         reported=row["reported"],
         vram_bytes=int(row["usable_vram_mib"]) * MIB,
         compute_capability=float(row["compute_capability"]) if row["compute_capability"] else None,
@@ -164,7 +169,7 @@ def _kind(row: dict[str, str]) -> Kind:
         paid_ram_bytes=int(row["paid_ram_mb"]) * MB,
         cpus=int(row["vcpus"]),
         disk_bytes=int(row["disk_gb"]) * GB,
-        units=float(row["units_per_hour"]),
+        units=float(row["units_per_hour"]) if row["units_per_hour"] else None,
         source=row["source"],
         as_of=row["as_of"],
     )

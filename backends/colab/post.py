@@ -105,7 +105,10 @@ class Post:
         self.drive.put_bytes(self.mailbox, f"end-{agent}", b"end")
 
     def sweep(self) -> None:
-        """Remove what agents have left that are long gone, and claims that no list showed when they were withdrawn."""
+        """Remove twins that have lost, what agents left that are long gone, and claims that no list showed when they
+        were withdrawn.
+        """
+        self.drive.tidy(self.mailbox)
         here = {each.id for each in self.sessions(fresh=True)}
         now = self.now()
         for each in self._entries():

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 WEEK = 7 * 86400.0
@@ -19,7 +19,9 @@ ON_ITS_WAY = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One lease: whom it was given to. Times are Unix seconds by Drive's clock; 0 while not yet."""
+    """One lease: whom it was given to. Times are Unix seconds by Drive's clock, or by this computer's where the road is
+    Google's command; 0 while not yet. ``folder`` is what there is at Google: a folder on Drive, or a runtime.
+    """
 
     key: str
     offer: str
@@ -38,6 +40,12 @@ class Claim:
     """The number of the last request."""
     made: float = 0.0
     """When it was noted, by this computer's clock."""
+    road: str = "notebook"
+    needs: dict[str, int] = field(default_factory=dict)
+    before: list[str] = field(default_factory=list)
+    """The runtimes that were there when this one was asked for."""
+    ends_itself: str = ""
+    """The shell command that ends the runtime from inside."""
 
 
 class Records:
@@ -71,9 +79,13 @@ class Records:
         assert claim is not None
         return self.put(replace(claim, **fields))  # type: ignore[arg-type]
 
+    def drop(self, key: str) -> None:
+        """Nothing was had by it."""
+        (self._folder / f"{key}.json").unlink(missing_ok=True)
+
     def forget(self, key: str) -> None:
         """It is accounted for."""
-        (self._folder / f"{key}.json").unlink(missing_ok=True)
+        self.drop(key)
         self._asked(key).unlink(missing_ok=True)
 
     @contextmanager

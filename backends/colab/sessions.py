@@ -74,6 +74,19 @@ def session_facts(text: bytes, seen_at: datetime) -> SessionFacts | None:
         return None
 
 
+def greeted(said: dict[str, Any], name: str, now: datetime) -> SessionFacts:
+    """A runtime as its desk describes it. Raises ValueError for what cannot be."""
+    try:
+        return SessionFacts(
+            id=name, seen_at=now, started_at=now.timestamp(), root=_word(said["root"]), gpu=_word(said["gpu"] or ""),
+            gpu_count=_count(said["gpu_count"]), vram_bytes=_count(said["vram_bytes"]),
+            ram_bytes=_count(said["ram_bytes"]), disk_bytes=_count(said["disk_bytes"]), cpus=_count(said["cpus"]),
+            lease=None, nonce=None, ended="",
+        )  # fmt: skip
+    except (LookupError, TypeError) as error:
+        raise ValueError(str(error)) from error
+
+
 def _word(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(value)

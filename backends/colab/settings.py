@@ -39,13 +39,15 @@ TERMS = (
 """What the free tier forbids; from Colab's FAQ, as of TERMS_AS_OF."""
 
 Plan: TypeAlias = Literal["free", "pro", "payg"]
+Road: TypeAlias = Literal["auto", "notebook", "command"]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings under ``colab.`` (docs/colab.md). Durations in seconds; ``api`` empty means Google.
 
-    ``credential`` gives the token each time it is needed, or None: it is never kept in an object.
+    ``credential`` gives the token each time it is needed, or None: it is never kept in an object. ``road`` is how
+    runtimes are had: by a notebook that a person opens, or by Google's command line, which ``command`` starts.
     """
 
     credential: Callable[[], str | None]
@@ -56,6 +58,8 @@ class Settings:
     patience: float = 3600.0
     poll: float = 2.0
     api: str = ""
+    road: Road = "auto"
+    command: str = "colab"
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> Settings:

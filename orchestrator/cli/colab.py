@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from backends.channels.drive_replies import SETUP_COMMAND, TOKEN_NAME
 from backends.colab.backend import ColabBackend
@@ -17,7 +18,7 @@ GPUS = ("T4", "L4", "A100", "G4", "H100", "none")
 """As Colab's own menu names them; another name would silently become something else."""
 
 
-def write_notebook(file: Path, gpu: str) -> int:
+def write_notebook(file: Path, gpu: str, *, keep_models: bool) -> int:
     """Write the notebook file and say how it is used; exit code 2 where that is impossible."""
     from backends.colab.notebook import notebook
 
@@ -25,7 +26,7 @@ def write_notebook(file: Path, gpu: str) -> int:
         complain(f"Colab has no GPU called {gpu!r}: {', '.join(GPUS)}.")
         return 2
     try:
-        file.write_text(notebook("" if gpu == "none" else gpu), encoding="utf-8")
+        file.write_text(notebook("" if gpu == "none" else gpu, keep_models=keep_models), encoding="utf-8")
     except OSError as error:
         complain(f"{file} cannot be written: {error.strerror}.")
         return 2
@@ -61,34 +62,54 @@ def show_terms(home: Home, *, accept: bool) -> int:
 
 
 def show_status(home: Home, *, as_json: bool) -> int:
-    """Print who is there and what was used."""
+    """Print which road is taken, who is there and what was used."""
     backend = _backend(home)
-    used, sessions, now = backend.used(), backend.post.sessions(), backend.post.now()
+    used, usage, sessions = backend.used(), backend.usage(), _sessions(backend)
     if as_json:
-        rows = [
-            {
-                "id": each.id, "gpu": each.gpu or None, "vram_bytes": each.vram_bytes, "ram_bytes": each.ram_bytes,
-                "disk_bytes": each.disk_bytes, "job": each.lease,
-                "silent_seconds": (now - each.seen_at).total_seconds(),
-            }
-            for each in sessions
-        ]  # fmt: skip
         say_json(
-            {"sessions": rows, "free_seconds_used_this_week": used.free_seconds, "units_used_this_month": used.units}
+            {
+                "road": backend.road,
+                "sessions": [{name: each[name] for name in each if name != "described"} for each in sessions],
+                "balance_units": usage.balance if usage else None,
+                "units_per_hour": usage.units_per_hour if usage else None,
+                "free_seconds_used_this_week": used.free_seconds,
+                "units_used_this_month": used.units,
+            }
         )
         return 0
+    say(wrapped(f"New jobs go by {backend.road}: {backend.why_this_road}.", 0))
     for each in sessions:
-        doing = f"runs {each.lease}" if each.lease else "waits for jobs"
-        silent = format_duration(max(0.0, (now - each.seen_at).total_seconds()))
-        say(f"{each.id}  {each.described()}; {doing}; last sign {silent} ago")
-    if not sessions:
+        doing = f"runs {each['job']}" if each["job"] else "waits for jobs"
+        silent = format_duration(max(0.0, each["silent_seconds"]))
+        say(f"{each['id']}  {each['described']}; {doing}; last sign {silent} ago")
+    if not sessions and backend.road == "notebook":
         say("No Colab session is running: open the notebook (`gpujob colab notebook` writes it) and press Run all.")
+    if usage is not None:
+        say(
+            f"Google says: {usage.balance:g} compute units left, {usage.runtimes} runtimes up, "
+            f"{usage.units_per_hour:g} units an hour."
+        )
     allowed = Config(home.config).get("colab.weekly_hours")
     say(
         f"Used: {used.free_seconds / 3600:.1f} of about {allowed} free hours in 7 days, "
         f"{used.units:.1f} units this month."
     )
     return 0
+
+
+def _sessions(backend: ColabBackend) -> list[dict[str, Any]]:
+    """Who is there by notebook; on the other road nobody need have access to Drive."""
+    if backend.road != "notebook" and not backend.drive_is_set_up:
+        return []
+    now = backend.post.now()
+    return [
+        {
+            "id": each.id, "gpu": each.gpu or None, "vram_bytes": each.vram_bytes, "ram_bytes": each.ram_bytes,
+            "disk_bytes": each.disk_bytes, "job": each.lease, "described": each.described(),
+            "silent_seconds": (now - each.seen_at).total_seconds(),
+        }
+        for each in backend.post.sessions()
+    ]  # fmt: skip
 
 
 def end_session(home: Home, session: str) -> int:

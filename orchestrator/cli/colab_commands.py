@@ -17,6 +17,9 @@ colab_app = typer.Typer(help="Google Colab, by a notebook that you open.", no_ar
 def notebook(
     file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("gpujob.ipynb"),
     gpu: Annotated[str, typer.Option("--gpu", help="What Colab is asked for: T4, L4, A100, or none.")] = "T4",
+    keep_models: Annotated[
+        bool, typer.Option("--keep-models", help="Keep models that jobs download on your Drive, for the next session.")
+    ] = False,
 ) -> None:
     """Write the notebook: upload it to Colab once, then each time open it and press Run all.
 
@@ -24,7 +27,7 @@ def notebook(
     """
     from orchestrator.cli.colab import write_notebook
 
-    raise typer.Exit(write_notebook(file, gpu))
+    raise typer.Exit(write_notebook(file, gpu, keep_models=keep_models))
 
 
 @colab_app.command()

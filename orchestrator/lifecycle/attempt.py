@@ -148,7 +148,15 @@ class AttemptRun:
                 self._context.backend.unpatient.connect(self._context.lease).signal(self._context.key, FETCHED)
 
     def _fetch(self) -> Json:
-        return fetch_all(self._context, self._context.machine_to_fetch_from())
+        """From the machine, or what outlived it."""
+        try:
+            return fetch_all(self._context, self._context.machine_to_fetch_from())
+        except MachineGone:
+            left = self._context.backend.remains(self._context.lease)
+            if left is None:
+                raise
+            self._context.note("fetch", "the machine is gone; what it had brought away until then is fetched")
+            return fetch_all(self._context, left)
 
     # outcome
 

@@ -169,6 +169,11 @@ class Execution:
     def _without_machine(self, fate: Fate) -> Json:
         """The machine is over. What was seen of the run last is all that will ever be known."""
         facts = {"preempted": True} if fate is Fate.PREEMPTED else {"machine_gone": True}
+        with suppress(BackendError):
+            if left := self.context.backend.remains(self.context.lease):
+                self._seen(left.status(self.context.key))
+                if self._last.phase is RunPhase.ENDED:
+                    return self._result(RunPhase.ENDED)
         phase = self._last.phase if self._last.phase is RunPhase.ENDED else RunPhase.LOST
         return self._result(phase, **facts)
 

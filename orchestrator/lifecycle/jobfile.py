@@ -58,10 +58,12 @@ def build_jobfile(
     linger: float = 1800.0,
     *,
     preflight: bool = False,
+    keep_every: float = 300.0,
 ) -> dict[str, Any]:
     """The contents of ``job.json`` for one attempt (docs/runner.md). Secrets by name only.
 
-    ``until`` says how long a rented machine may still be held, ``linger`` the seconds that results wait there at most.
+    ``until`` says how long a rented machine may still be held, ``linger`` the seconds that results wait there at most,
+    ``keep_every`` how often one that may vanish brings results and checkpoints away.
     """
     return {
         "version": 1,
@@ -91,6 +93,7 @@ def build_jobfile(
         "grace": GRACE_SECONDS,
         "sample_every": 0.25,
         "machine": _machine(lease, until, linger) if until else None,
+        "keep": {"paths": [*spec.results, *spec.checkpoints], "every": keep_every} if until else None,
     }
 
 

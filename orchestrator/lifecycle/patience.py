@@ -24,6 +24,7 @@ from backends.base import (
     Metered,
     Need,
     Offer,
+    Outlived,
     Progress,
     RunStatus,
     SeenGpu,
@@ -105,6 +106,11 @@ class PatientBackend(_Patient):
     def fated(self) -> Fated | None:
         """The optional power to say what became of a machine; None where the backend has not got it."""
         return self._inner if isinstance(self._inner, Fated) else None
+
+    def remains(self, lease: Lease) -> Machine | None:
+        """What outlived the machine of ``lease``; None where the backend has not got that power, or nothing did."""
+        found = self._call(self._inner.remains, lease) if isinstance(self._inner, Outlived) else None
+        return PatientMachine(found, self._sleep) if found else None
 
     def offers(self, need: Need) -> Iterable[Offer]:
         """See Backend."""

@@ -57,6 +57,7 @@ def _jobfile(context: Context, source: Path) -> dict[str, Any]:
     return build_jobfile(
         context.spec, variant, context.attempt, lease, _base_env(context.job, lease), setup_of(variant, source, lease),
         until=context.tenure.until, linger=context.tools.setting("attempt.linger"), preflight=bool(_trace_of(context)),
+        keep_every=context.tools.setting("attempt.keep_every"),
     )  # fmt: skip
 
 

@@ -231,17 +231,6 @@ def test_lists_that_lag_make_no_twins_in_one_process(emulator: DriveEmulator, dr
     assert contents(emulator, "status") == [b"2"]
 
 
-def test_the_feed_misses_nothing_that_is_late(emulator: DriveEmulator, drive: Drive, folder: str) -> None:
-    _, token = drive.changes(None)
-    emulator.faults.changes_lag(60, times=1)
-    late, soon = (drive.put_bytes(folder, name, b"x") for name in ("late", "soon"))
-    seen, token = drive.changes(token)
-    assert seen == []
-    emulator.advance(61)
-    seen, token = drive.changes(token)
-    assert [each.id for each in seen] == [late.id, soon.id]
-
-
 RATE_LIMITS: list[Callable[[DriveEmulator], None]] = [
     lambda e: e.faults.rate_limited(),
     lambda e: e.faults.rate_limited(reason="rateLimitExceeded"),

@@ -131,44 +131,6 @@ def test_lists_since_a_moment_and_many_at_once(emulator: DriveEmulator, drive: D
     assert sum(not call.batched for call in emulator.requests[before:]) == 3
 
 
-def test_changes_come_once_and_removals_too(drive: Drive) -> None:
-    nothing, token = drive.changes(None)
-    assert nothing == []
-    folder = drive.ensure_folder("job-1")
-    made = drive.put_bytes(folder, "a", b"1")
-    newest = drive.put_bytes(folder, "a", b"2")
-    seen, token = drive.changes(token)
-    assert {each.id: each.entry and each.entry.sha256 for each in seen} == {folder: None, made.id: newest.sha256}
-    drive.delete(made.id)
-    seen, token = drive.changes(token)
-    assert [(each.id, each.entry) for each in seen] == [(made.id, None)]
-    assert drive.changes(token) == ([], token)
-
-
-def test_a_hundred_jobs_wait_within_the_quota(emulator: DriveEmulator, drive: Drive) -> None:
-    folders = [drive.ensure_folder("jobs")]
-    emulator.advance(120)
-    _, token = drive.changes(None)
-    emulator.advance(60)
-    before = len(emulator.requests)
-    for second in range(0, 60, 5):
-        seen, token = drive.changes(token)
-        assert seen == [] or second > 0
-        for number in range(100 if second == 30 else 0):
-            emulator.store.create(_grant(emulator), {"name": f"status-{number}", "parents": folders}, b"x")
-        assert len(seen) == (100 if second == 35 else 0)
-    assert len(emulator.requests) - before == 12, "one request for all jobs, every five seconds"
-    assert emulator.busiest_minute() <= 12 * 100 + 100 * 55
-    assert emulator.settings.units_per_minute_per_user == 325_000
-
-
-def _grant(emulator: DriveEmulator) -> object:
-    from tests.emulators.drive.oauth import Grant
-    from tests.emulators.drive.settings import DESKTOP, DRIVE_FILE
-
-    return Grant(emulator.settings.user, DESKTOP, (DRIVE_FILE,), 0.0)
-
-
 def test_twin_files_left_by_a_crash_are_resolved(emulator: DriveEmulator, drive: Drive) -> None:
     folder = drive.ensure_folder("job-1")
     emulator.faults.list_lag(60, times=1)

@@ -20,7 +20,6 @@ from backends.channels.drive_replies import (
     Malformed,
     Taken,
     account,
-    change,
     entry,
     first_folder,
     problem,
@@ -68,9 +67,6 @@ def test_entries_and_what_lacks_something() -> None:
             entry({key: value for key, value in FILE.items() if key != name})
     with pytest.raises(Malformed):
         entry(FILE | {"size": "many"})
-    assert change({"fileId": "1", "removed": False, "file": FILE | {"trashed": True}}).entry is None
-    with pytest.raises(Malformed):
-        change({"removed": False})
     unlimited = {"user": {"emailAddress": "a@b"}, "storageQuota": {"usage": "5"}}
     assert account(unlimited).limit is None
     with pytest.raises(Malformed):

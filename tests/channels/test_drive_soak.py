@@ -25,7 +25,6 @@ TROUBLE: list[Callable[[Faults], None]] = [
     lambda faults: faults.rate_limited(),
     lambda faults: faults.rate_limited(status=429),
     lambda faults: faults.list_lag(60, times=2),
-    lambda faults: faults.changes_lag(60, times=2),
     lambda faults: faults.stale_reads(30, times=1),
     lambda faults: faults.stale_reads(30, times=1, content_only=True),
     lambda faults: faults.corrupt_uploads(),

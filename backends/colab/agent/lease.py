@@ -1,4 +1,5 @@
-"""One lease, as the agent serves it: requests are read from the lease's folder, carried out in order, answered there.
+"""One lease, as the agent in the notebook serves it: requests are read from the lease's folder, carried out in order,
+answered there.
 
 Two files are written here: ``state.json`` (what is done, replies, how runs stand) and the pieces of logs; and blobs
 named by their content. ``requests.json`` is the other side's.
@@ -7,46 +8,93 @@ named by their content. ``requests.json`` is the other side's.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from backends.colab.agent.drive import CHUNK, Absent, Drive, DriveError
+from backends.colab.agent.drive import CHUNK, Absent, Drive, DriveError, Full
+from backends.colab.agent.keeping import Keeping
+from backends.colab.agent.models import PLACE, cache_settings
 from backends.colab.agent.seal import NotOurs, unseal
-from backends.colab.agent.trees import Blob, Changed, Item, as_rows, pack, unpack
+from backends.colab.agent.trees import Blob, Changed
+from backends.colab.agent.work import LOGS, Refusal, Work
 
-LOGS = ("setup.log", "stdout.log", "stderr.log")
 PIECE = 1 << 20
 """Bytes of a log in one file: the last piece grows, those before are never written again."""
-READ_BYTES = 64 << 10
-START_SECONDS = 120.0
-PACK_TRIES = 5
 KEPT_REPLIES = 50
 
 
-class Refusal(Exception):
-    """The request cannot be carried out, now or later; the text says why."""
+class MailedBlobs:
+    """Blobs as files of the lease's folder on Drive."""
+
+    def __init__(self, drive: Drive, folder: str, root: Path) -> None:
+        self._drive, self._folder, self._place = drive, folder, root / ".blobs"
+        self._there: set[str] = set()
+        self._of: dict[str, set[str]] = {}
+
+    def got(self, sha256: str) -> Path:
+        """See Blobs. Raises DriveError while it does not show."""
+        place = self._place / sha256
+        if not place.exists():
+            name = f"in-{sha256}"
+            file = self._drive.files(self._folder, name).get(name)
+            if file is None:
+                raise DriveError(f"{name} is not there yet")
+            place.parent.mkdir(exist_ok=True)
+            self._drive.fetch(file, place, sha256)
+        return place
+
+    def sent(self, blob: Blob) -> bool:
+        """See Blobs."""
+        if blob.sha256 in self._there:
+            return True
+        name = f"out-{blob.sha256}"
+        if blob.size > CHUNK:
+            if not self._drive.write_file(self._folder, name, blob.paths[0], blob.sha256):
+                return False
+        elif (data := blob.data()) is None:
+            return False
+        else:
+            self._drive.write(self._folder, name, data)
+        self._there.add(blob.sha256)
+        return True
+
+    def sent_bytes(self, data: bytes) -> str:
+        """See Blobs."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        if sha256 not in self._there:
+            self._drive.write(self._folder, f"out-{sha256}", data)
+            self._there.add(sha256)
+        return sha256
+
+    def keep(self, path: str, blobs: set[str]) -> None:
+        """See Blobs. Checkpoints would fill the user's Drive."""
+        old, self._of[path] = self._of.get(path, set()), blobs
+        for sha256 in old - set().union(*self._of.values()):
+            self._drive.remove(self._folder, f"out-{sha256}")
+            self._there.discard(sha256)
+
+    def forget_received(self) -> None:
+        """What came from home is where it belongs."""
+        shutil.rmtree(self._place, ignore_errors=True)
 
 
 class LeaseWork:
     """The work of one lease in ``root``, a folder of its own."""
 
     def __init__(self, drive: Drive, folder: str, root: Path, refresh_token: str, nonce: str) -> None:
-        self._drive, self._folder, self._root, self._token = drive, folder, root, refresh_token
+        self._drive, self._folder, self._token = drive, folder, refresh_token
+        self._blobs = MailedBlobs(drive, folder, root)
+        settings = cache_settings(os.environ.get(PLACE, ""), root)
+        self._work = Work(root, self._blobs, settings)
         self._jobs: set[str] = set()
-        self._runner: ModuleType | None = None
-        self._blobs: set[str] = set()
-        self._blobs_of: dict[str, set[str]] = {}
         self._sizes: dict[str, int] = {}
-        self._state: dict[str, Any] = {"nonce": nonce, "done": 0, "replies": {}, "jobs": {}, "logs": {}}
+        self._state: dict[str, Any] = {"nonce": nonce, "done": 0}
+        self._state.update({name: {} for name in ("replies", "jobs", "logs", "kept", "whole")})
+        self._keeping: dict[str, Keeping] = {}
         self._told = ""
         self._requests_seen: str | None = None
         root.mkdir(parents=True, exist_ok=True)
@@ -60,21 +108,17 @@ class LeaseWork:
             self._show()
         self._requests_seen = version
         self._show()
+        self._keep()
 
     def end(self, reason: str) -> None:
         """End what runs, and remove everything."""
         self.kill(reason)
-        shutil.rmtree(self._root, ignore_errors=True)
+        self._work.remove()
 
     def kill(self, reason: str) -> None:
         """End what runs, without Drive."""
         for job in self._jobs:
-            if self._runner:
-                self._runner.request_stop(str(self._place(job)), reason)
-                for _ in range(100):
-                    if not self._runner.sweep(str(self._place(job)), job):
-                        break
-                    time.sleep(0.1)
+            self._work.kill(job, reason)
 
     # --- requests ---
 
@@ -99,110 +143,60 @@ class LeaseWork:
             return {"failed": f"{type(error).__name__}: {error}", "errno": getattr(error, "errno", None)}
 
     def _push(self, request: dict[str, Any]) -> dict[str, Any]:
-        items = [Item(*row) for row in json.loads(self._got(request["tree"]).read_bytes())]
-        unpack(self._inside(request["dest"]), items, self._got, modes=True)
-        shutil.rmtree(self._root / ".blobs", ignore_errors=True)
+        self._work.push(request["dest"], request["tree"])
+        self._blobs.forget_received()
         return {}
 
     def _start(self, request: dict[str, Any]) -> dict[str, Any]:
-        job, program = request["job"], self._root / ".runner" / request["runner"] / "runner.py"
+        job, program = request["job"], self._work.root / ".runner" / request["runner"] / "runner.py"
         secrets = unseal(request["sealed"], self._token, job)
         if not program.exists():
             program.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self._got(request["runner"]), program)
-        self._load(program)
-        command = [sys.executable, "-I", "-S", str(program), "start", str(self._place(job))]
-        done = subprocess.run(
-            command, input=json.dumps(secrets).encode(), capture_output=True, timeout=START_SECONDS, check=False,
-            env={name: value for name, value in os.environ.items() if not name.startswith("GPUJOB_")},
-        )  # fmt: skip
-        if done.returncode:
-            raise Refusal((done.stdout or done.stderr).decode(errors="replace").strip()[:2000])
+            shutil.copyfile(self._blobs.got(request["runner"]), program)
+        self._work.start(job, secrets, program)
         self._jobs.add(job)
+        self._keeping.setdefault(job, Keeping.asked_for_in(self._work.inside(job)))
         return {}
 
     def _signal(self, request: dict[str, Any]) -> dict[str, Any]:
-        if self._runner and self._place(request["job"]).is_dir():
-            self._runner.request_stop(str(self._place(request["job"])), request["reason"])
+        self._work.signal(request["job"], request["reason"])
         return {}
 
     def _send(self, request: dict[str, Any]) -> dict[str, Any]:
-        top = self._within_job(request["path"])
-        if not top.exists():
-            return {"absent": True}
-        for tries_left in reversed(range(PACK_TRIES)):
-            try:
-                items, blobs = pack(top)
-            except Changed:
-                if not tries_left:
-                    raise
-            else:
-                if all(self._sent(blob) for blob in blobs):
-                    break
-            time.sleep(0.2)
-        else:
-            raise Changed(request["path"])
-        listing = self._sent_bytes(json.dumps(as_rows(items)).encode())
-        self._keep(request["path"], {listing, *(blob.sha256 for blob in blobs)})
-        return {"tree": listing}
+        listing = self._work.send(request["path"])
+        return {"absent": True} if listing is None else {"tree": listing}
 
     def _read(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"bytes": self._work.read(request["path"], request["offset"], request["limit"]).hex()}
+
+    # --- keeping ---
+
+    def _keep(self) -> None:
+        """Bring results and checkpoints to Drive unasked: the runtime may vanish while home is asleep."""
+        for job, keeping in self._keeping.items():
+            over = self._state["jobs"][job]["phase"] in ("ended", "lost")
+            if keeping.is_due(over=over):
+                brought = [self._bring(f"{job}/work/{path}") for path in keeping.paths]
+                self._state["whole"][job] = over and all(brought)
+                keeping.tried(whole=self._state["whole"][job])
+                self._show()
+
+    def _bring(self, path: str) -> bool:
+        """Whether ``path`` is on Drive as it is here; else what was brought before stays, and it is tried again."""
         try:
-            with self._within_job(request["path"]).open("rb") as file:
-                file.seek(request["offset"])
-                return {"bytes": file.read(min(request["limit"], READ_BYTES)).hex()}
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return {"bytes": ""}
-
-    # --- blobs ---
-
-    def _got(self, sha256: str) -> Path:
-        """A file with the bytes of a blob from the other side."""
-        place = self._root / ".blobs" / sha256
-        if not place.exists():
-            name = f"in-{sha256}"
-            file = self._drive.files(self._folder, name).get(name)
-            if file is None:
-                raise DriveError(f"{name} is not there yet")
-            place.parent.mkdir(exist_ok=True)
-            self._drive.fetch(file, place, sha256)
-        return place
-
-    def _sent(self, blob: Blob) -> bool:
-        """Put a blob into the folder, unless it is there; False where its files have changed."""
-        if blob.sha256 in self._blobs:
-            return True
-        name = f"out-{blob.sha256}"
-        if blob.size > CHUNK:
-            if not self._drive.write_file(self._folder, name, blob.paths[0], blob.sha256):
-                return False
-        elif (data := blob.data()) is None:
+            listing = self._work.send(path)
+        except (OSError, Changed, Refusal, Full):
             return False
-        else:
-            self._drive.write(self._folder, name, data)
-        self._blobs.add(blob.sha256)
+        if listing is not None:
+            self._state["kept"][path] = listing
         return True
-
-    def _keep(self, path: str, blobs: set[str]) -> None:
-        """Only the newest of each path stays: checkpoints would fill the user's Drive."""
-        old, self._blobs_of[path] = self._blobs_of.get(path, set()), blobs
-        for sha256 in old - set().union(*self._blobs_of.values()):
-            self._drive.remove(self._folder, f"out-{sha256}")
-            self._blobs.discard(sha256)
-
-    def _sent_bytes(self, data: bytes) -> str:
-        sha256 = hashlib.sha256(data).hexdigest()
-        if sha256 not in self._blobs:
-            self._drive.write(self._folder, f"out-{sha256}", data)
-            self._blobs.add(sha256)
-        return sha256
 
     # --- showing ---
 
     def _show(self) -> None:
         """Bring logs and the state into the folder, as far as they have changed."""
         for job in self._jobs:
-            found = self._status(job)
+            found = self._work.status(job)
             logs = {name: self._mirror(job, name) for name in LOGS}
             self._state["jobs"][job], self._state["logs"][job] = found, logs
         replies = self._state["replies"]
@@ -215,7 +209,7 @@ class LeaseWork:
 
     def _mirror(self, job: str, name: str) -> int:
         """Write what is new of a log into its pieces; the bytes that are there."""
-        path, label = self._place(job) / name, f"{job}/{name}"
+        path, label = self._work.inside(job) / name, f"{job}/{name}"
         done = self._sizes.get(label, 0)
         size = path.stat().st_size if path.exists() else 0
         while done < size:
@@ -226,35 +220,6 @@ class LeaseWork:
             self._drive.write(self._folder, f"log-{name}-{number}", data)
             done = self._sizes[label] = number * PIECE + len(data)
         return done
-
-    def _status(self, job: str) -> dict[str, Any]:
-        assert self._runner
-        return dict(self._runner.read_status(str(self._place(job))))
-
-    def _load(self, program: Path) -> None:
-        spec = importlib.util.spec_from_file_location("gpujob_runner", program)
-        assert spec
-        assert spec.loader
-        self._runner = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(self._runner)
-
-    # --- paths ---
-
-    def _place(self, job: str) -> Path:
-        return self._inside(job)
-
-    def _inside(self, path: str) -> Path:
-        found = (self._root / path).resolve()
-        if not found.is_relative_to(self._root.resolve()):
-            raise Refusal(f"{path} leads out of the place for jobs")
-        return found
-
-    def _within_job(self, path: str) -> Path:
-        """The same, and links do not lead out of the job directory that ``path`` is written in."""
-        found, job = self._inside(path), self._inside(path.split("/", 1)[0])
-        if not found.is_relative_to(job):
-            raise Refusal(f"{path} leads out of its job directory")
-        return found
 
 
 def still_there(drive: Drive, folder: str) -> bool:

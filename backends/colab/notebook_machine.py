@@ -19,19 +19,19 @@ from typing import Any
 
 from backends.base import Gone, Lost, Progress, Rejected, RunPhase, RunStatus, Transient
 from backends.channels.drive_replies import Entry
-from backends.channels.listing import checked
 from backends.channels.records import checked_record
-from backends.channels.trees import Caps, Meter, explained, link_text, not_for_transfer, what_went_wrong
-from backends.colab.agent.lease import LOGS, PIECE
+from backends.channels.trees import Caps, Meter, explained, link_text, not_for_transfer
+from backends.colab.agent.lease import PIECE
 from backends.colab.agent.seal import seal
-from backends.colab.agent.trees import Blob, Changed, Item, Other, as_rows, lacking, pack, unpack
+from backends.colab.agent.trees import Blob, Changed, Other, as_rows, lacking, pack, unpack
+from backends.colab.agent.work import LOGS
+from backends.colab.arrivals import checked_listing, settled
 from backends.colab.post import Post
 from backends.colab.records import Records
 from backends.runner import RUNNER_PATH
 
 REPLY_SECONDS = 180.0
 """How long a reply is waited for in one call; a large tree is waited for longer, as its blobs arrive."""
-DIGEST_LENGTH = 64
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Talk:
     listed: tuple[float, dict[str, Entry]] = (float("-inf"), {})
 
 
-class ColabMachine:
+class NotebookMachine:
     """The session that serves ``key``. ``check`` raises Gone once it is over, whatever its files still say; ``secret``
     gives the refresh token that both ends share.
     """
@@ -78,7 +78,7 @@ class ColabMachine:
                 self._put(blob)
             meter.done(blob.size)
         tree_name = self._put_bytes(json.dumps(as_rows(items)).encode())
-        self._settled(self._ask({"do": "push", "dest": dest, "tree": tree_name}), f"put files into {dest}")
+        settled(self._ask({"do": "push", "dest": dest, "tree": tree_name}), f"put files into {dest}")
 
     def start(self, job_dir: str, secrets: Mapping[str, str]) -> None:
         """See Machine. Secrets travel sealed. Raises Rejected where the runner refuses, Lost without a reply."""
@@ -90,11 +90,14 @@ class ColabMachine:
             raise Lost(f"nobody knows whether the run started: {error}") from error
         if why := reply.get("refused"):
             raise Rejected(f"the runner refuses the job: {why}")
-        self._settled(reply, "start the run")
+        settled(reply, "start the run")
 
     def status(self, job_dir: str) -> RunStatus:
         """See Machine: as the agent told it last. Raises Gone."""
         self._check()
+        return self._told(job_dir)
+
+    def _told(self, job_dir: str) -> RunStatus:
         found = self._state()["jobs"].get(job_dir)
         if found is None:
             return RunStatus(RunPhase.ABSENT)
@@ -109,7 +112,7 @@ class ColabMachine:
         if name in LOGS:
             return self._read_log(job, name, offset, limit)
         reply = self._ask({"do": "read", "path": path, "offset": offset, "limit": limit})
-        self._settled(reply, f"read {path}")
+        settled(reply, f"read {path}")
         try:
             return bytes.fromhex(reply["bytes"])[:limit]
         except (LookupError, ValueError, TypeError):
@@ -120,8 +123,13 @@ class ColabMachine:
         reply = self._ask({"do": "send", "path": path}, progress)
         if reply.get("absent"):
             return False
-        self._settled(reply, f"fetch {path}")
-        items = self._listing(path, reply.get("tree"))
+        settled(reply, f"fetch {path}")
+        self._receive(path, reply.get("tree"), dest, progress)
+        return True
+
+    def _receive(self, path: str, tree: Any, dest: Path, progress: Progress) -> None:
+        """Make ``dest`` what the blob ``tree`` lists."""
+        items = checked_listing(path, self._post.json_of(self._blob(tree)), self._caps)
         folder = self._incoming / hashlib.sha256(path.encode()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         meter = Meter(sum(item.size for item in items), progress)
@@ -133,7 +141,6 @@ class ColabMachine:
             dest.parent.mkdir(parents=True, exist_ok=True)
             unpack(dest, items, lambda sha256: folder / sha256, modes=False)
             shutil.rmtree(folder, ignore_errors=True)
-        return True
 
     def signal(self, job_dir: str, reason: str) -> None:
         """See Machine. The request lies there for the agent; nobody waits for it."""
@@ -183,14 +190,6 @@ class ColabMachine:
             self._post.drive.put_bytes(self._folder, "requests.json", text.encode())
             return number
 
-    def _settled(self, reply: Mapping[str, Any], doing: str) -> None:
-        """Raise what a reply means that is none."""
-        if why := reply.get("refused"):
-            raise Rejected(f"the session refuses to {doing}: {why}")
-        if why := reply.get("failed"):
-            number = reply.get("errno")
-            raise what_went_wrong(doing, str(why), number if isinstance(number, int) else 0)
-
     # --- what the folder holds ---
 
     def _files(self, *, fresh: bool = False) -> dict[str, Entry]:
@@ -211,7 +210,7 @@ class ColabMachine:
                     told = self._post.json_of(entry)
                     if isinstance(told, dict) and told.get("nonce") == self._nonce and _is_state(told):
                         self._talk.state = (entry.sha256, told)
-            return self._talk.state[1] or {"done": 0, "replies": {}, "jobs": {}, "logs": {}}
+            return self._talk.state[1] or {"done": 0, "replies": {}, "jobs": {}, "logs": {}, "kept": {}, "whole": {}}
 
     def _read_log(self, job: str, name: str, offset: int, limit: int) -> bytes:
         sizes = self._state()["logs"].get(job)
@@ -266,33 +265,40 @@ class ColabMachine:
                 return entry
         raise Transient("what the session has sent does not show on Drive yet")
 
-    def _listing(self, path: str, tree: Any) -> list[Item]:
-        """The items of a tree, checked one by one. Raises Rejected for what no honest session would send."""
-        rows = self._post.json_of(self._blob(tree))
-        if not isinstance(rows, list) or not all(
-            isinstance(row, list) and len(row) == len(Item._fields) for row in rows
-        ):
-            raise Rejected(f"the session's listing of {path} is none; nothing of it was fetched")
-        kinds: dict[str, str] = {}
-        items = []
-        for row in rows:
-            item = checked(row[:6], kinds)
-            kinds[item.name] = item.kind
-            items.append(Item(*item[:6], *_place_in_blob(row)))
-        self._caps.check(path, len(items), sum(item.size for item in items))
-        return items
 
+class Remains(NotebookMachine):
+    """What a session that is gone has left on Drive: logs, the last state of the run, and what the agent brought there
+    unasked. It can be read; nothing can be asked of it.
+    """
 
-def _place_in_blob(row: list[Any]) -> tuple[str, int]:
-    blob, offset = row[6:]
-    named = isinstance(blob, str) and (
-        blob == "" or (len(blob) == DIGEST_LENGTH and set(blob) <= set("0123456789abcdef"))
-    )
-    if not named or type(offset) is not int or not 0 <= offset < 1 << 62 or (row[0] == "f") != bool(blob):
-        raise Rejected("the session lists a file that lies nowhere; nothing of it was fetched")
-    return blob, offset
+    def status(self, job_dir: str) -> RunStatus:
+        """See Machine: as it was told last; a run has ended only if all that it left was brought to Drive."""
+        told = self._told(job_dir)
+        whole = self._state(fresh=True)["whole"].get(job_dir) is True
+        return told if whole or not told.over else RunStatus(RunPhase.LOST, told.record)
+
+    def pull(self, path: str, dest: Path, progress: Progress) -> bool:
+        """See Machine. False for what was never brought to Drive."""
+        job, _, name = path.partition("/")
+        if name in LOGS:
+            return self._pull_log(job, name, dest)
+        tree = self._state(fresh=True)["kept"].get(path)
+        if tree is None:
+            return False
+        self._receive(path, tree, dest, progress)
+        return True
+
+    def signal(self, job_dir: str, reason: str) -> None:
+        """Nobody is there to be asked."""
+
+    def _pull_log(self, job: str, name: str, dest: Path) -> bool:
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        with explained(f"write {dest}"), dest.open("wb") as file:
+            while data := self._read_log(job, name, file.tell(), PIECE):
+                file.write(data)
+        return dest.stat().st_size > 0
 
 
 def _is_state(told: Mapping[str, Any]) -> bool:
-    tables = all(isinstance(told.get(name), dict) for name in ("replies", "jobs", "logs"))
+    tables = all(isinstance(told.get(name), dict) for name in ("replies", "jobs", "logs", "kept", "whole"))
     return tables and type(told.get("done")) is int
