@@ -40,12 +40,12 @@ EXIT_CODES = {JobState.SUCCEEDED: 0, JobState.FAILED: 1, JobState.CANCELLED: 130
 
 @dataclass
 class Follower:
-    """One watcher of one job. Holds only what it has already shown."""
+    """One watcher of one job. Holds only what it has already shown; ``seen`` is the last event that was told."""
 
     home: Home
     reader: Reader
     job: str
-    _event: int = 0
+    seen: int = 0
     _attempt: int = 0
     _tries: dict[int, str] = field(default_factory=dict)
     _ram_mark: int = -1
@@ -72,10 +72,10 @@ class Follower:
         self._line.clear()
 
     def _show_news(self) -> None:
-        for event in self.reader.events(self.job, self._event):
+        for event in self.reader.events(self.job, self.seen):
             if event["kind"] == "outcome":
                 self._show_steps(event["data"]["attempt"])
-            self._event = event["id"]
+            self.seen = event["id"]
             self._show_event(event)
         self._show_steps(self._attempt)
 
