@@ -21,11 +21,13 @@ _UP = Context(prec=60, rounding=ROUND_CEILING)
 
 
 def parse_size(text: str) -> int:
-    """Bytes in ``"400 MB"`` (decimal) or ``"1.5 GiB"`` (binary). Raises ValueError with advice."""
+    """Bytes in ``"400 MB"`` (decimal) or ``"1.5 GiB"`` (binary); only zero needs no unit. Raises ValueError."""
     match = _SIZE.match(text)
     factor = _DECIMAL.get(match[2].upper(), _BINARY.get(match[2].upper())) if match else None
     if match is None or factor is None:
         raise ValueError(f"{text!r} is not a size; write a number and a unit, such as 400 MB or 1.5 GiB")
+    if not match[2] and Decimal(match[1]):
+        raise ValueError(f"{text!r} has no unit; write {match[1]} MB or {match[1]} GB")
     return int(Decimal(match[1]) * factor)
 
 

@@ -37,7 +37,7 @@ seconds = st.floats(0, 1e9, allow_nan=False)
         ("2 TB", 2 * 10**12),
         ("1 TiB", 2**40),
         ("0.1 GB", 10**8),
-        ("12", 12),
+        ("0", 0),
         ("7 B", 7),
     ],
 )
@@ -48,6 +48,12 @@ def test_sizes(text: str, count: int) -> None:
 @pytest.mark.parametrize("text", ["", "GB", "-1 GB", "1 XB", "1 GB 2 MB", "1,5 GB", "1e3 MB", "nan GB", "1.GB"])
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a size; write a number and a unit"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["24", " 1.5 "])
+def test_a_size_without_unit_is_not_taken_for_bytes(text: str) -> None:
+    with pytest.raises(ValueError, match=f"has no unit; write {text.strip()} MB or {text.strip()} GB"):
         parse_size(text)
 
 
