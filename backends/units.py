@@ -1,4 +1,4 @@
-"""Sizes, durations and money: exact integers inside, words people write outside.
+"""Sizes, durations, chances and money: exact integers inside, words people write outside.
 
 Bytes and micro-dollars are ``int`` everywhere in the program. ``GB`` is decimal (10^9) and
 ``GiB`` is binary (2^30), as the IEC defines them. Money never passes through a float.
@@ -62,6 +62,22 @@ def format_duration(seconds: float) -> str:
         return f"{whole // 60} min {whole % 60:02d} s" if whole % 60 else f"{whole // 60} min"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def format_about(seconds: float) -> str:
+    """``seconds`` that nobody knows to the second: to ten of them from a minute, to the minute from ten."""
+    step = 1 if seconds < 60 else 10 if seconds < 600 else 60
+    return format_duration(seconds if step == 1 else round(seconds / step) * step)
+
+
+def format_chance(chance: float, digits: int = 0) -> str:
+    """A probability as people read it, never rounded to certainty: ``"84%"``, ``">99%"``, ``"<0.1%"``."""
+    text, edge = f"{chance:.{digits}%}", Decimal(10) ** -digits
+    if chance < 1 and text == f"{1:.{digits}%}":
+        return f">{100 - edge}%"
+    if chance > 0 and text == f"{0:.{digits}%}":
+        return f"<{edge}%"
+    return text
 
 
 def parse_usd(text: str) -> int:

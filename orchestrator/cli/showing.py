@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from backends.units import format_duration, format_size
+from backends.units import format_about, format_chance, format_duration, format_size
 from orchestrator.cli.plans import plan_text, usd
 from orchestrator.cli.screen import bad, bold, dim, good, table, warned, wrapped
 from orchestrator.clock import moment
@@ -70,8 +70,8 @@ def _figures(attempt: dict[str, Any]) -> list[tuple[str, str, str]]:
         if actual[f"peak_{key}_bytes"]
     ]
     return [
-        ("ending", f"{predicted['p_success']:.0%} success", ended),
-        ("time", format_duration(predicted["expected_minutes"] * 60), format_duration(actual["minutes"] * 60)),
+        ("ending", f"{format_chance(predicted['p_success'])} success", ended),
+        ("time", format_about(predicted["expected_minutes"] * 60), format_duration(actual["minutes"] * 60)),
         ("cost", f"{usd(predicted['expected_usd'])}, at worst {usd(predicted['worst_case_usd'])}", usd(actual["usd"])),
         *peaks,
     ]

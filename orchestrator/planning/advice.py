@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from backends.units import format_usd
+from backends.units import format_chance, format_usd
 from orchestrator.planning.plan import Code, Plan, Rejection
 
 _BETTER_ONE_TAKEN = (Code.SAME_HEADROOM, Code.DEARER, Code.GPU_UNNEEDED)
@@ -47,7 +47,7 @@ def once_set_up(plan: Plan, missing: Mapping[str, str]) -> str:
     if first is None:
         return plan.advice
     return (
-        f"Nearest: {first.variant} on {first.backend} {first.offer}, a chance of {first.p_success:.0%} for "
+        f"Nearest: {first.variant} on {first.backend} {first.offer}, a chance of {format_chance(first.p_success)} for "
         f"{format_usd(first.expected_micros)} expected, once this is set up: {missing[first.backend]}."
     )
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from backends.units import (
     cost_micros,
     decimal_usd,
+    format_about,
+    format_chance,
     format_duration,
     format_size,
     format_usd,
@@ -196,3 +198,22 @@ def test_a_whole_hour_costs_the_rate() -> None:
     assert cost_micros(590_001, 3600) == 590_001
     assert cost_micros(1, 0.001) == 1
     assert cost_micros(1, 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("chance", "digits", "text"),
+    [
+        (0.844, 0, "84%"), (0.995, 0, ">99%"), (1.0, 0, "100%"), (0.99999, 1, ">99.9%"), (0.975, 1, "97.5%"),
+        (0.0, 1, "0.0%"), (1e-9, 1, "<0.1%"), (0.004, 0, "<1%"),
+    ],
+)  # fmt: skip
+def test_a_chance_is_never_rounded_to_certainty(chance: float, digits: int, text: str) -> None:
+    assert format_chance(chance, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(4.23, "4.2 s"), (58.6, "59 s"), (167.9, "2 min 50 s"), (2479.0, "41 min"), (7205.0, "2 h 00 min")],
+)
+def test_a_guess_is_not_told_to_the_second(seconds: float, text: str) -> None:
+    assert format_about(seconds) == text
