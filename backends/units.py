@@ -1,4 +1,4 @@
-"""Sizes, durations and money: exact integers inside, words people write outside.
+"""Sizes, durations, chances and money: exact integers inside, words people write outside.
 
 Bytes and micro-dollars are ``int`` everywhere in the program. ``GB`` is decimal (10^9) and
 ``GiB`` is binary (2^30), as the IEC defines them. Money never passes through a float.
@@ -21,11 +21,13 @@ _UP = Context(prec=60, rounding=ROUND_CEILING)
 
 
 def parse_size(text: str) -> int:
-    """Bytes in ``"400 MB"`` (decimal) or ``"1.5 GiB"`` (binary). Raises ValueError with advice."""
+    """Bytes in ``"400 MB"`` (decimal) or ``"1.5 GiB"`` (binary); only zero needs no unit. Raises ValueError."""
     match = _SIZE.match(text)
     factor = _DECIMAL.get(match[2].upper(), _BINARY.get(match[2].upper())) if match else None
     if match is None or factor is None:
         raise ValueError(f"{text!r} is not a size; write a number and a unit, such as 400 MB or 1.5 GiB")
+    if not match[2] and Decimal(match[1]):
+        raise ValueError(f"{text!r} has no unit; write {match[1]} MB or {match[1]} GB")
     return int(Decimal(match[1]) * factor)
 
 
@@ -60,6 +62,22 @@ def format_duration(seconds: float) -> str:
         return f"{whole // 60} min {whole % 60:02d} s" if whole % 60 else f"{whole // 60} min"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def format_about(seconds: float) -> str:
+    """``seconds`` that nobody knows to the second: to ten of them from a minute, to the minute from ten."""
+    step = 1 if seconds < 60 else 10 if seconds < 600 else 60
+    return format_duration(seconds if step == 1 else round(seconds / step) * step)
+
+
+def format_chance(chance: float, digits: int = 0) -> str:
+    """A probability as people read it, never rounded to certainty: ``"84%"``, ``">99%"``, ``"<0.1%"``."""
+    text, edge = f"{chance:.{digits}%}", Decimal(10) ** -digits
+    if chance < 1 and text == f"{1:.{digits}%}":
+        return f">{100 - edge}%"
+    if chance > 0 and text == f"{0:.{digits}%}":
+        return f"<{edge}%"
+    return text
 
 
 def parse_usd(text: str) -> int:

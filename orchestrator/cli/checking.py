@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import BackendError
-from backends.units import format_size, parse_usd
+from backends.units import format_chance, format_size, parse_usd
 from orchestrator.catalog.model_files import ModelFileError
 from orchestrator.cli.doctor import doctor_text, examine, specs_near
 from orchestrator.cli.options import overrides_from
@@ -132,7 +132,7 @@ def _fit(home: Home, path: Path) -> dict[str, Any]:
     plan = make_plan(spec, offers, Knowledge(), ANY_BUDGET, Priority.BALANCED, backends=["local"], facts=facts)
     if plan.ladder:
         first = plan.ladder[0]
-        answer = f"yes: {first.variant} on {first.offer}, {first.p_success:.0%} chance"
+        answer = f"yes: {first.variant} on {first.offer}, {format_chance(first.p_success)} chance"
     else:
         answer = f"no. {plan.advice}"
     return {"spec": str(path), "fits": bool(plan.ladder), "answer": answer}

@@ -59,7 +59,7 @@ def doctor_text(found: dict[str, Any], fits: list[dict[str, Any]]) -> str:
     ]
     if fits:
         rows = [(fit["spec"], fit["answer"]) for fit in fits]
-        lines += ["", bold("Which jobs would run here"), table(("spec", "answer"), rows, indent=2)]
+        lines += ["", bold("Which jobs would run here"), table(("spec", "answer"), rows, indent=2, whole=True)]
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from backends.hardware import SPILLS, Gpu, find_gpus, spills_to_ram
-from backends.units import format_size
+from backends.units import format_chance, format_size
 from orchestrator.catalog.gpus import GpuFacts, bundled_gpus
 from orchestrator.catalog.places import Target, bundled_targets
 from orchestrator.cli.probed import probed_fits, probed_value
@@ -213,9 +213,8 @@ def _bars(terms: Mapping[str, int]) -> list[str]:
 def _fit_line(fit: Found) -> str:
     styled = {"fits": good, "risky": warned, "no": wrong}[fit["verdict"]]
     name = fit.get("gpu") or fit["target"]
-    return (
-        f"  {name:<24}{format_size(fit['capacity_bytes']):>8}  {styled(fit['verdict'])}, {fit['p_oom']:.0%} to run out"
-    )
+    chance = format_chance(fit["p_oom"])
+    return f"  {name:<24}{format_size(fit['capacity_bytes']):>8}  {styled(fit['verdict'])}, {chance} to run out"
 
 
 def _lever_line(lever: Found) -> str:

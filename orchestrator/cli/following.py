@@ -40,12 +40,12 @@ EXIT_CODES = {JobState.SUCCEEDED: 0, JobState.FAILED: 1, JobState.CANCELLED: 130
 
 @dataclass
 class Follower:
-    """One watcher of one job. Holds only what it has already shown."""
+    """One watcher of one job. Holds only what it has already shown; ``seen`` is the last event that was told."""
 
     home: Home
     reader: Reader
     job: str
-    _event: int = 0
+    seen: int = 0
     _attempt: int = 0
     _tries: dict[int, str] = field(default_factory=dict)
     _ram_mark: int = -1
@@ -72,10 +72,10 @@ class Follower:
         self._line.clear()
 
     def _show_news(self) -> None:
-        for event in self.reader.events(self.job, self._event):
+        for event in self.reader.events(self.job, self.seen):
             if event["kind"] == "outcome":
                 self._show_steps(event["data"]["attempt"])
-            self._event = event["id"]
+            self.seen = event["id"]
             self._show_event(event)
         self._show_steps(self._attempt)
 
@@ -106,9 +106,10 @@ class Follower:
             for row in self.reader.tries(step["id"]):
                 if self._tries.get(row["id"]) != row["state"]:
                     self._tries[row["id"]] = row["state"]
-                    self._show_try(step["name"], row)
+                    self._show_try(step, row)
 
-    def _show_try(self, name: str, row: Row) -> None:
+    def _show_try(self, step: Row, row: Row) -> None:
+        name = step["name"]
         if row["state"] == "running":
             self._line.show(dim(f"    {name} ..."))
             return
@@ -116,19 +117,10 @@ class Follower:
         again = f" (try {row['number']})" if row["number"] > 1 else ""
         took = format_duration(row["seconds"]) if row["seconds"] is not None else ""
         if row["state"] == "done":
-            say(f"    {good('·')} {name:<10}{took:>8}{again}{self._peak() if name == 'execute' else ''}")
+            say(f"    {good('·')} {name:<10}{took:>8}{again}{_peak(step) if name == 'execute' else ''}")
         else:
             say(f"    {warned('!')} {name:<10}{took:>8}{again}")
             say(wrapped(f"{row['error'] or ''}: {row['action']}", 6))
-
-    def _peak(self) -> str:
-        """The RAM that the run used at most, against its cap."""
-        reading = self._reading()
-        if not reading or reading["attempt"] != self._attempt or not (peak := reading.get("peak_ram_bytes")):
-            return ""
-        cap, setup = reading.get("memory_cap_bytes"), reading.get("setup_seconds")
-        text = f"   setup {format_duration(setup)}," if setup and setup >= 1 else "  "
-        return f"{text} peak RAM {format_size(peak)}" + (f" of {format_size(cap)}  {bar(peak / cap)}" if cap else "")
 
     def _show_reading(self) -> None:
         reading = self._reading()
@@ -198,6 +190,16 @@ class Follower:
             for line in last_lines(self.home.attempt(self.job, attempts[-1]["number"]), 12):
                 say(dim(f"      {line}"))
         say(f"  more: gpujob show {self.job}, gpujob logs {self.job}")
+
+
+def _peak(execute: Row) -> str:
+    """The RAM that a run used at most, against its cap, by the record that its step kept."""
+    record = (execute["result"] or {}).get("record", {})
+    if not (peak := record.get("peak_ram_bytes")):
+        return ""
+    cap, setup = record.get("memory_cap_bytes"), record.get("setup_seconds")
+    text = f"   setup {format_duration(setup)}," if setup and setup >= 1 else "  "
+    return f"{text} peak RAM {format_size(peak)}" + (f" of {format_size(cap)}  {bar(peak / cap)}" if cap else "")
 
 
 def wait_quietly(home: Home, reader: Reader, job: str) -> int:

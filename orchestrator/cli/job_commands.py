@@ -81,11 +81,12 @@ def resume(
     job: Annotated[str | None, typer.Argument(help="Job id or unique prefix; all unfinished jobs if left out.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False,
 ) -> None:
-    """Go on after a crash, or after a failure that you have mended.
+    """Go on after a crash, or after a failure that you have mended: a full disk, a key, a secret. Files stay as
+    they were submitted.
 
     Example: gpujob resume quickstart
     """
-    from orchestrator.cli.running import resume_all, resume_job
+    from orchestrator.cli.resuming import resume_all, resume_job
 
     home = Home.locate().ensure()
     if job is None:

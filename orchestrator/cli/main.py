@@ -18,7 +18,7 @@ from orchestrator.cli.failing import guarded
 from orchestrator.cli.history_commands import history_app
 from orchestrator.cli.job_commands import cancel, plan, reap, resume, submit, worker
 from orchestrator.cli.looking_commands import doctor, logs, ls, report, results, show
-from orchestrator.cli.screen import say
+from orchestrator.cli.screen import say, show_what_can_be_shown
 from orchestrator.cli.spec_commands import estimate, init, probe, schema, validate
 
 COMMANDS = (
@@ -68,6 +68,7 @@ def _global(
 
 def main() -> None:
     """Run the command and leave with its exit code; errors are told in one screen, without a traceback."""
+    show_what_can_be_shown()
     code = guarded(app)
     gc.freeze()  # nothing is searched for garbage on the way out: that would take a fifth of what `submit` takes
     sys.exit(code)

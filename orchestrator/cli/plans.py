@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from backends.units import format_duration, format_usd, parse_usd
+from backends.units import format_about, format_chance, format_usd, parse_usd
 from orchestrator.cli.screen import bold, dim, table, warned, wrapped
 
 
@@ -36,8 +36,8 @@ def _ladder(plan: dict[str, Any]) -> str:
             str(rung["rank"]),
             rung["variant"],
             f"{rung['backend']} {rung['offer']}" + (f" ({rung['gpu']})" if rung["gpu"] else ""),
-            f"{rung['p_success']:.0%}",
-            format_duration(rung["expected_minutes"] * 60),
+            format_chance(rung["p_success"]),
+            format_about(rung["expected_minutes"] * 60),
             usd(rung["expected_usd"]),
             usd(rung["worst_case_usd"]),
         )
@@ -51,7 +51,7 @@ def _ladder(plan: dict[str, Any]) -> str:
 
 def _sums(plan: dict[str, Any]) -> str:
     return dim(
-        f"  together: {plan['p_success']:.1%} chance, {usd(plan['expected_usd'])} expected, "
+        f"  together: {format_chance(plan['p_success'], 1)} chance, {usd(plan['expected_usd'])} expected, "
         f"{usd(plan['worst_case_usd'])} at worst"
     )
 

@@ -62,9 +62,9 @@ def _by_price(offer: PricedOffer) -> tuple[int, str, str]:
 
 def _offers_text(offers: list[PricedOffer], count: int, today: date) -> str:
     rows = [_offer_row(offer, today) for offer in offers]
-    headers = ("provider", "instance", "GPU", "n", "VRAM", "RAM", "vCPU", "$/h", "spot", "as of", "mind")
+    headers = ("provider", "instance", "GPU", "n", "VRAM", "RAM", "vCPU", "$/h", "spot", "as of", "note")
     seen = {mark for offer in offers for mark in offer.marks(today)}
-    lines = [table(headers, rows, right=headers[3:9])]
+    lines = [table(headers, rows, right=headers[3:9], spare=("as of", "vCPU", "RAM", "instance"))]
     lines += [dim(words) for mark, words in _MARK_WORDS.items() if mark in seen]
     if count > len(offers):
         lines.append(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import signal
 import sys
-from contextlib import suppress
 from types import FrameType
 
 from backends.base import BackendError
@@ -23,21 +20,16 @@ from orchestrator.config import Config
 from orchestrator.credentials import Credentials
 from orchestrator.home import Home
 from orchestrator.lifecycle.bills import ask_for_bills
-from orchestrator.lifecycle.journal import Journal
 from orchestrator.lifecycle.reaper import Discrepancy, discrepancies, mend
 from orchestrator.lifecycle.registry import Backends
 from orchestrator.lifecycle.smoking import smoke_settings
 from orchestrator.lifecycle.tools import Tools
-from orchestrator.lifecycle.vault import Vault
 from orchestrator.lifecycle.waking import ensure_worker
 from orchestrator.lifecycle.worker import Worker, open_tools
 from orchestrator.planning.plan import Plan
-from orchestrator.records.errors import StaleRecord
-from orchestrator.records.jobs import attempts_of, get_job, open_attempt_of, request_cancel, requeue
+from orchestrator.records.jobs import get_job, request_cancel
 from orchestrator.records.reading import Reader
-from orchestrator.records.states import JobState
 from orchestrator.records.store import Store
-from orchestrator.redaction import Redactor
 
 
 def submit_and_follow(home: Home, wish: Wish, *, detach: bool, yes: bool, as_json: bool, smoke: bool = False) -> int:
@@ -84,9 +76,9 @@ def _warn_of_fleeting_keys(home: Home, plan: Plan) -> None:
             )
 
 
-def watch(home: Home, store: Store, job: str) -> int:
-    """Follow a job; Ctrl-C asks whether to detach, cancel or go on."""
-    follower = Follower(home, Reader(home.journal), job)
+def watch(home: Home, store: Store, job: str, after: int = 0) -> int:
+    """Follow a job, from what was told after event ``after``; Ctrl-C asks whether to detach, cancel or go on."""
+    follower = Follower(home, Reader(home.journal), job, after)
     while True:
         try:
             return follower.to_the_end()
@@ -108,37 +100,6 @@ def cancel_job(home: Home, job: str) -> int:
         return 0
     ensure_worker(home)
     say(f"{job} is being cancelled: what it produced comes home, what is rented is given back.")
-    return 0
-
-
-def resume_job(home: Home, job: str, *, detach: bool) -> int:
-    """Go on with one job, also one that failed or was cancelled."""
-    store = Store(home.journal)
-    row = get_job(store, job)
-    state = JobState(row.state)
-    if state is JobState.SUCCEEDED:
-        say(f"{job} has succeeded already. `gpujob results {job} .` copies its results.")
-        return 0
-    spec_secrets = json.loads(row.spec).get("secrets", [])
-    Vault(home).keep(job, spec_secrets, {**Vault(home).kept(job), **_given(spec_secrets)})
-    if state.final:
-        with suppress(StaleRecord):  # somebody else has just resumed it: then there is only to watch
-            _reopen(store, job)
-    ensure_worker(home)
-    if detach:
-        say_submitted(job, as_json=False)
-        return 0
-    return watch(home, store, job)
-
-
-def resume_all(home: Home, reader: Reader) -> int:
-    """Make sure that a worker carries every unfinished job."""
-    count = reader.unfinished()
-    if not count:
-        say("No unfinished jobs.")
-        return 0
-    ensure_worker(home)
-    say(f"{counted(count, 'unfinished job')}; a worker carries {'them' if count > 1 else 'it'}.")
     return 0
 
 
@@ -195,18 +156,6 @@ def run_worker(home: Home, *, background: bool, until_idle: bool) -> int:
     signal.signal(signal.SIGINT, stop)
     worker.run()
     return 0
-
-
-def _reopen(store: Store, job: str) -> None:
-    """Queue the job again; attempts made so far no longer decide how it ends, but what they taught stays."""
-    if attempt := open_attempt_of(store, job):
-        Journal(store, SystemClock(), Redactor()).reopen(attempt.id or 0)
-    ended = sum(1 for attempt in attempts_of(store, job) if attempt.state == "ended")
-    requeue(store, job, ended, stamp(SystemClock().now()))
-
-
-def _given(names: list[str]) -> dict[str, str]:
-    return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 def _wait_for_json(home: Home, job: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -23,6 +24,13 @@ ROOM_FOR_LAST, MIN_LAST = 24, 12
 def is_terminal() -> bool:
     """Whether a person looks at standard output."""
     return sys.stdout.isatty()
+
+
+def show_what_can_be_shown() -> None:
+    """Print ``?`` for what the terminal's encoding lacks, instead of failing: bars and marks are not ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def say(text: str = "") -> None:
@@ -111,15 +119,20 @@ def table(
     right: Collection[str] = (),
     indent: int = 0,
     spare: Sequence[str] = (),
+    *,
+    whole: bool = False,
 ) -> str:
     """Columns as wide as they need. On a terminal that is too narrow those named ``spare`` are left out, one after the
-    other, before the last column is cut. ``right`` names the columns that are aligned at their right.
+    other, before the last column is cut, or is continued below itself where it must be seen ``whole``. ``right`` names
+    the columns that are aligned at their right.
     """
     lines = [tuple(headers), *(tuple(map(one_line, row)) for row in rows)]
     columns = [_Column(texts, texts[0] in right) for texts in zip(*lines, strict=True)]
     if is_terminal():
         columns = _fitting(columns, shutil.get_terminal_size().columns - indent, spare)
-    head, *body = (" " * indent + "  ".join(cells).rstrip() for cells in zip(*map(_cells, columns), strict=True))
+    cells = _continued if whole else _cells
+    rows_shown = zip(*map(_cells, columns[:-1]), cells(columns[-1]), strict=True)
+    head, *body = (_row(shown, indent) for shown in rows_shown)
     return "\n".join([dim(head), *body])
 
 
@@ -148,6 +161,18 @@ def _fitting(columns: Sequence[_Column], room: int, spare: Sequence[str]) -> lis
 
 def _left(columns: Sequence[_Column], room: int) -> int:
     return room - sum(column.width + 2 for column in columns)
+
+
+def _row(cells: Sequence[str], indent: int) -> str:
+    """One row; the further lines of its last cell stand below the first."""
+    *most, last = cells
+    begin = " " * indent + "".join(f"{cell}  " for cell in most)
+    return (begin + last.replace("\n", f"\n{' ' * len(begin)}")).rstrip()
+
+
+def _continued(column: _Column) -> list[str]:
+    width = max(column.width, ROOM_FOR_LAST)
+    return ["\n".join(textwrap.wrap(text, width, break_on_hyphens=False)) for text in column.texts]
 
 
 def _cells(column: _Column) -> list[str]:

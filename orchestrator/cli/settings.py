@@ -14,5 +14,5 @@ def show_settings(home: Home, *, as_json: bool) -> int:
         say_json({name: {"value": config.shown(name), "set": config.is_set(name)} for name in settings()})
         return 0
     rows = [(name, config.shown(name), setting.help) for name, setting in settings().items()]
-    say(table(("setting", "value", "meaning"), rows))
+    say(table(("setting", "value", "meaning"), rows, whole=True))
     return 0

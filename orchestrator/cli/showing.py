@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from backends.units import format_duration, format_size
+from backends.units import format_about, format_chance, format_duration, format_size
 from orchestrator.cli.plans import plan_text, usd
 from orchestrator.cli.screen import bad, bold, dim, good, table, warned, wrapped
 from orchestrator.clock import moment
@@ -21,12 +21,12 @@ def list_text(jobs: list[dict[str, Any]]) -> str:
             _took(job),
             f"{usd(job['spent_usd'])} of {usd(job['budget_usd'])}",
             " ".join(filter(None, (job["variant"], f"on {job['place']}" if job["place"] else ""))),
-            job["waiting"] or job["summary"],
+            _how(job),
         )
         for job in jobs
     ]
     headers = ("job", "state", "submitted", "took", "spent", "last attempt", "how it ended")
-    return table(headers, rows, spare=("last attempt", "spent"))
+    return table(headers, rows, spare=("last attempt", "spent", "took"))
 
 
 def detail_text(job: dict[str, Any]) -> str:
@@ -70,8 +70,8 @@ def _figures(attempt: dict[str, Any]) -> list[tuple[str, str, str]]:
         if actual[f"peak_{key}_bytes"]
     ]
     return [
-        ("ending", f"{predicted['p_success']:.0%} success", ended),
-        ("time", format_duration(predicted["expected_minutes"] * 60), format_duration(actual["minutes"] * 60)),
+        ("ending", f"{format_chance(predicted['p_success'])} success", ended),
+        ("time", format_about(predicted["expected_minutes"] * 60), format_duration(actual["minutes"] * 60)),
         ("cost", f"{usd(predicted['expected_usd'])}, at worst {usd(predicted['worst_case_usd'])}", usd(actual["usd"])),
         *peaks,
     ]
@@ -85,7 +85,7 @@ def new_evidence(outcome: str, summary: str, evidence: list[str]) -> list[str]:
 def short_end(summary: str, attempts: list[dict[str, Any]]) -> str:
     """How a job ended, where its last attempt's own words are shown too: they are not said twice."""
     last = attempts[-1] if attempts else None
-    if last is None or not last["summary"] or not summary.endswith(last["summary"]):
+    if last is None or not last["summary"] or summary != last["summary"]:
         return summary
     number, how = last["number"], _exit(last) or last["outcome"].replace("_", " ")
     return f"failed in attempt {number}: {how}"
@@ -205,6 +205,11 @@ def _try_lines(step: dict[str, Any], row: dict[str, Any]) -> list[str]:
 
 def _state(state: str) -> str:
     return {"succeeded": good, "failed": bad, "cancelled": warned}.get(state, str)(state)
+
+
+def _how(job: dict[str, Any]) -> str:
+    """What a job waits for, or how it ended, without the words that the other columns say."""
+    return str(job["waiting"] or job["summary"].removeprefix("The command ").removeprefix("succeeded "))
 
 
 def _took(job: dict[str, Any]) -> str:

@@ -94,7 +94,7 @@ class _JobRun:
         if outcome is Outcome.CANCELLED:
             return JobState.CANCELLED, outcome.value, "cancelled"
         if not outcome.walks_ladder(self._spec.on_oom.unexplained_sigkill):
-            return JobState.FAILED, outcome.value, f"attempt {last.number} ended the job: {last.summary}"
+            return JobState.FAILED, outcome.value, last.summary
         return None
 
     def _success(self, attempts: Sequence[Attempt]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from backends.units import format_usd
+from backends.units import format_chance, format_usd
 from orchestrator.planning.plan import Code, Plan, Rejection
 
 _BETTER_ONE_TAKEN = (Code.SAME_HEADROOM, Code.DEARER, Code.GPU_UNNEEDED)
@@ -52,7 +52,7 @@ def once_set_up(advice: str, plan: Plan, missing: Mapping[str, str]) -> str:
         return plan.advice
     return (
         f"{advice} {'Or' if advice else 'Nearest:'} {first.variant} on {first.backend} {first.offer}, a chance of "
-        f"{first.p_success:.0%} for {format_usd(first.expected_micros)} expected, once this is set up: "
+        f"{format_chance(first.p_success)} for {format_usd(first.expected_micros)} expected, once this is set up: "
         f"{missing[first.backend]}."
     ).strip()
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from statistics import NormalDist, median, pstdev
 
 from backends.base import Offer
-from backends.units import format_duration
+from backends.units import format_about, format_duration
 from orchestrator.catalog.providers import provider
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.speeds import Bound, speed_of
@@ -73,6 +73,10 @@ class Workload:
     download_bytes: int = 0
 
 
+WORTH_SAYING = 0.1
+"""Share of a run's time from which what lies around it is named."""
+
+
 @dataclass(frozen=True)
 class Course:
     """An attempt in time. ``basis`` says where the time of the run comes from."""
@@ -81,6 +85,14 @@ class Course:
     run: Time
     fetch: Time
     basis: str
+
+    @property
+    def around(self) -> str:
+        """The time beside the run in words, if the whole is not understood without it."""
+        seconds = self.setup.mean + self.fetch.mean
+        if seconds < WORTH_SAYING * self.run.mean:
+            return ""
+        return f", and {format_about(seconds)} to get ready{' and bring home' if self.fetch.median else ''}"
 
     @cached_property
     def total(self) -> Time:
@@ -124,10 +136,7 @@ def _run(
         or _computed(offer, workload)
         or _declared(spec, offer, workload.bound)
         or _unscaled(variant, knowledge)
-        or (
-            Time(UNKNOWN_RUN_SECONDS, SIGMA_UNKNOWN),
-            f"nothing says how long it takes: {format_duration(UNKNOWN_RUN_SECONDS)} assumed",
-        )
+        or (_UNKNOWN, f"nothing says how long it takes: assumed {_median_and_mean(_UNKNOWN)}")
     )
 
 
@@ -187,6 +196,13 @@ def _unscaled(variant: ResolvedVariant, knowledge: Knowledge) -> tuple[Time, str
     if not times:
         return None
     return Time(median(times), SIGMA_DECLARED), f"took {format_duration(median(times))} elsewhere before"
+
+
+_UNKNOWN = Time(UNKNOWN_RUN_SECONDS, SIGMA_UNKNOWN)
+
+
+def _median_and_mean(time: Time) -> str:
+    return f"{format_about(time.median)} in the median, {format_about(time.mean)} on average"
 
 
 def _sigma(times: Sequence[float], least: float) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
-from backends.units import format_size
+from backends.units import format_chance, format_size
 from orchestrator.planning.climb import Belief, unknown
 from orchestrator.planning.feasibility import Candidate
 from orchestrator.planning.knowledge import Knowledge
@@ -91,7 +91,8 @@ class MemoryOutlook:
         words = f"{known.words}; has {format_size(capacity)}"
         if known.level not in (SHARED_VRAM, SHARED_RAM):
             return words
-        return f"{words}: {min(1.0, self.out(known, capacity) / self.belief[2 * known.level]):.1%} chance to run out"
+        out = min(1.0, self.out(known, capacity) / self.belief[2 * known.level])
+        return f"{words}: {format_chance(out, 1)} chance to run out"
 
 
 def memory_outlook(spec: JobSpec, knowledge: Knowledge, predicted: Mapping[str, VariantNeed]) -> MemoryOutlook:

@@ -170,4 +170,4 @@ def _basis(candidate: Candidate, run: Course, survives: float) -> tuple[str, ...
         words.append(f"spot: {1 - survives:.0%} chance of being taken back")
     if candidate.offer.billing.wait_seconds:
         words.append(f"starts after {candidate.offer.billing.wait_seconds / 60:.0f} min of waiting")
-    return (*words, run.basis)
+    return (*words, run.basis + run.around)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from backends.units import format_duration, format_usd
+from backends.units import format_about, format_chance, format_usd
 from orchestrator.planning.outlook import Facts
 from orchestrator.planning.plan import Plan, Priority, Rung
 
@@ -34,22 +34,41 @@ def what_if(plan: Plan, again: Again, levers: Mapping[str, Facts]) -> tuple[str,
 
 
 def _more_money(plan: Plan, again: Again) -> Iterator[str]:
-    """The shortest ladder that unlimited money would make nearly sure, and what is lacking to reserve it."""
+    """What is lacking for any plan, where there is none, and for one that is nearly sure."""
     if plan.p_success >= NEARLY_SURE:
         return
-    rich = again(budget_micros=plan.budget_micros + _PLENTY)
+    plenty = plan.budget_micros + _PLENTY
+    sure = _lacking(plan, _nearly_sure(again(budget_micros=plenty)))
+    least = 0 if plan.ladder else _lacking(plan, _cheapest(again(budget_micros=plenty, priority=Priority.COST)))
+    if 0 < least < sure and (first := again(budget_micros=plan.budget_micros + least)).ladder:
+        chance = format_chance(first.p_success)
+        yield f"+{format_usd(least)} of budget is enough for {_where(first.ladder[0])}, {chance} chance"
+    if sure > 0:
+        better = again(budget_micros=plan.budget_micros + sure)
+        if better.p_success > plan.p_success + _WORTH_SAYING:
+            chance = format_chance(better.p_success)
+            yield f"+{format_usd(sure)} of budget makes it {chance}: {_where(better.ladder[0])} first"
+
+
+def _nearly_sure(rich: Plan) -> int:
+    """Micro-dollars that the shortest ladder must reserve which is as good as sure."""
     chance, needed = 0.0, 0
     for rung in rich.ladder:
         chance += rung.p_reached * rung.p_success
         needed += rung.needed_micros
         if chance >= min(NEARLY_SURE, rich.p_success):
             break
-    lacking = -(-(needed - plan.budget_micros) // _CENT) * _CENT
-    if lacking <= 0:
-        return
-    better = again(budget_micros=plan.budget_micros + lacking)
-    if better.p_success > plan.p_success + _WORTH_SAYING:
-        yield f"+{format_usd(lacking)} of budget makes it {better.p_success:.0%}: {_where(better.ladder[0])} first"
+    return needed
+
+
+def _cheapest(rich: Plan) -> int:
+    """Micro-dollars that the rung must reserve which needs the least."""
+    return min((rung.needed_micros for rung in rich.ladder), default=0)
+
+
+def _lacking(plan: Plan, needed: int) -> int:
+    """What is missing to reserve ``needed``, rounded up to a cent; nothing or less if it is there."""
+    return -(-(needed - plan.budget_micros) // _CENT) * _CENT
 
 
 def _other_priorities(plan: Plan, again: Again) -> Iterator[str]:
@@ -69,14 +88,14 @@ def _settings(plan: Plan, again: Again, levers: Mapping[str, Facts]) -> Iterator
         cheaper = other.expected_micros < _MUCH_LESS * plan.expected_micros and other.p_success >= plan.p_success
         if other.ladder and (surer or cheaper):
             cost = format_usd(other.expected_micros) if other.expected_micros else "free"
-            yield f"{words}: {_where(other.ladder[0])}, {cost}, {other.p_success:.0%} chance"
+            yield f"{words}: {_where(other.ladder[0])}, {cost}, {format_chance(other.p_success)} chance"
 
 
 def _comparison(other: Plan, plan: Plan) -> str:
     return (
-        f"{format_duration(other.expected_seconds)} instead of {format_duration(plan.expected_seconds)}, "
+        f"{format_about(other.expected_seconds)} instead of {format_about(plan.expected_seconds)}, "
         f"{format_usd(other.expected_micros)} instead of {format_usd(plan.expected_micros)}, "
-        f"{other.p_success:.0%} chance, with {_where(other.ladder[0])} first"
+        f"{format_chance(other.p_success)} chance, with {_where(other.ladder[0])} first"
     )
 
 

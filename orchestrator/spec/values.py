@@ -83,8 +83,6 @@ def as_size(value: object) -> int:
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise WrongValueError(f"{value} has no unit; write {value} MB or {value} GB")
     text = as_text(value)
-    if text.strip().replace(".", "", 1).isdigit():
-        raise WrongValueError(f"{shown(text)} has no unit; write {text.strip()} MB or {text.strip()} GB")
     count = parse_size(text) if len(text) <= 40 else MAX_SIZE + 1
     if not 0 < count <= MAX_SIZE:
         raise WrongValueError(f"{shown(text)} is not a possible size; it must be more than 0 and at most 10^6 TB")

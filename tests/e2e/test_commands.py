@@ -402,6 +402,12 @@ def test_output_that_is_not_looked_at_has_no_colour(settled: Gpujob) -> None:
         )
 
 
+def test_an_encoding_that_lacks_our_marks(user: Gpujob) -> None:
+    screen = user.text("submit", user.job("true"), "--budget", "1", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert "? succeeded" in screen
+    assert "internal error" not in screen
+
+
 def test_a_job_cannot_drive_the_terminal(user: Gpujob) -> None:
     spec = user.job(r"printf '\033[2J\033]0;owned\007seen\n'; printf '\033[31mlast\n' >&2; exit 5")
     screen = user.text("submit", spec, "--budget", "1", code=1)

@@ -94,6 +94,16 @@ def test_resume_after_the_cause_is_mended(user: Gpujob) -> None:
     assert "succeeded already" in user.text("resume", job)
 
 
+def test_resume_shows_what_is_new_and_says_which_files_it_does_not_take(user: Gpujob) -> None:
+    user.submit(user.job("exit 5"), code=1)
+    assert "Changed since" not in user.text("resume", "job", code=1)
+    user.job("echo mended")
+    screen = " ".join(user.text("resume", "job", code=1).split())
+    assert "Attempt 3" in screen
+    assert "Attempt 2" not in screen
+    assert "Changed since: run.sh. To run what is there now: gpujob submit job/job.yaml" in screen
+
+
 def test_resume_after_a_cancel(user: Gpujob) -> None:
     job = user.detached(waiting(user))
     begun(user)

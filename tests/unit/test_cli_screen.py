@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.cli.options import checked_date
 from orchestrator.cli.plans import plan_text
 from orchestrator.cli.screen import StatusLine, one_line, plain, table, wrapped
-from orchestrator.cli.showing import detail_text, new_evidence, short_end
+from orchestrator.cli.showing import detail_text, list_text, new_evidence, short_end
 from orchestrator.text import TerminalText, without_escapes
 
 HEADERS = ("job", "place", "spent", "how it ended")
@@ -51,6 +51,12 @@ def test_the_last_column_is_cut_to_the_terminal() -> None:
     with terminal(30):
         lines = table(("job", "how it ended"), [("noop", "x" * 100)]).splitlines()
     assert lines[1] == "noop  " + "x" * 23 + "…"
+
+
+def test_a_last_column_that_must_be_seen_whole_goes_on_below() -> None:
+    with terminal(40):
+        text = table(("setting", "meaning"), [("a.b", "one two three four five six seven eight")], whole=True)
+    assert text == f"setting  meaning\na.b      one two three four five six\n{' ' * 9}seven eight"
 
 
 @pytest.mark.parametrize("columns", [80, 3])
@@ -153,11 +159,23 @@ def test_evidence_that_the_summary_says_is_left_out() -> None:
 
 def test_a_failed_job_does_not_repeat_its_attempt() -> None:
     attempt = {"number": 2, "outcome": "failed", "summary": "It broke", "exit_code": 7, "signal": None}
-    assert short_end("attempt 2 ended the job: It broke", [attempt]) == "failed in attempt 2: exit code 7"
+    assert short_end("It broke", [attempt]) == "failed in attempt 2: exit code 7"
     killed = attempt | {"outcome": "disk_full", "exit_code": None}
-    assert short_end("attempt 2 ended the job: It broke", [killed]) == "failed in attempt 2: disk full"
+    assert short_end("It broke", [killed]) == "failed in attempt 2: disk full"
     assert short_end("after It broke, nothing is left. Raise --budget.", [attempt]).endswith("Raise --budget.")
     assert short_end("nothing feasible", []) == "nothing feasible"
+
+
+def test_a_list_says_first_how_a_job_ended() -> None:
+    job = {
+        "id": "job-abcde", "state": "failed", "created_at": "2026-01-01T00:00:00.000000Z", "started_at": None,
+        "ended_at": None, "spent_usd": "0.00", "budget_usd": "1.00", "variant": "default", "place": "local cpu",
+        "waiting": None, "summary": "The command exited with code 7 (stderr: boom)",
+    }  # fmt: skip
+    with terminal(72):
+        head, line = list_text([job]).splitlines()
+    assert head.split() == ["job", "state", "submitted", "took", "how", "it", "ended"]
+    assert "  exited with code 7" in line
 
 
 def test_what_is_under_way_shows_what_it_may_cost_and_not_that_it_is_free() -> None:

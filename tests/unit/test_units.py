@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from backends.units import (
     cost_micros,
     decimal_usd,
+    format_about,
+    format_chance,
     format_duration,
     format_size,
     format_usd,
@@ -37,7 +39,7 @@ seconds = st.floats(0, 1e9, allow_nan=False)
         ("2 TB", 2 * 10**12),
         ("1 TiB", 2**40),
         ("0.1 GB", 10**8),
-        ("12", 12),
+        ("0", 0),
         ("7 B", 7),
     ],
 )
@@ -48,6 +50,12 @@ def test_sizes(text: str, count: int) -> None:
 @pytest.mark.parametrize("text", ["", "GB", "-1 GB", "1 XB", "1 GB 2 MB", "1,5 GB", "1e3 MB", "nan GB", "1.GB"])
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a size; write a number and a unit"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["24", " 1.5 "])
+def test_a_size_without_unit_is_not_taken_for_bytes(text: str) -> None:
+    with pytest.raises(ValueError, match=f"has no unit; write {text.strip()} MB or {text.strip()} GB"):
         parse_size(text)
 
 
@@ -190,3 +198,22 @@ def test_a_whole_hour_costs_the_rate() -> None:
     assert cost_micros(590_001, 3600) == 590_001
     assert cost_micros(1, 0.001) == 1
     assert cost_micros(1, 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("chance", "digits", "text"),
+    [
+        (0.844, 0, "84%"), (0.995, 0, ">99%"), (1.0, 0, "100%"), (0.99999, 1, ">99.9%"), (0.975, 1, "97.5%"),
+        (0.0, 1, "0.0%"), (1e-9, 1, "<0.1%"), (0.004, 0, "<1%"),
+    ],
+)  # fmt: skip
+def test_a_chance_is_never_rounded_to_certainty(chance: float, digits: int, text: str) -> None:
+    assert format_chance(chance, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(4.23, "4.2 s"), (58.6, "59 s"), (167.9, "2 min 50 s"), (2479.0, "41 min"), (7205.0, "2 h 00 min")],
+)
+def test_a_guess_is_not_told_to_the_second(seconds: float, text: str) -> None:
+    assert format_about(seconds) == text

@@ -48,7 +48,7 @@ def test_a_rung_says_its_chance_to_run_out_and_why(tmp_path):
     assert rungs(made)[:1] == [("full", "a100")]
     said = "; ".join(made.ladder[0].reasons)
     assert "VRAM predicted: 29.1 GB, with 95 % chance below" in said
-    assert "(high confidence); has 79 GB: 0.0% chance to run out" in said
+    assert "(high confidence); has 79 GB: <0.1% chance to run out" in said
     assert ("full", "t4") not in rungs(made)
 
 

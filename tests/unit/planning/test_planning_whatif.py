@@ -59,6 +59,15 @@ def test_without_a_plan_it_says_what_one_costs() -> None:
     assert what_if(again(), again, {})[0].startswith("+$")
 
 
+def test_the_least_money_that_buys_a_plan_is_said_before_what_makes_it_sure() -> None:
+    again = planner(BIG, FAST, budget=0, facts=need(40))
+    least, sure = what_if(again(), again, {})
+    amounts = [parse_usd(said.split()[0].removeprefix("+")) for said in (least, sure)]
+    assert amounts[0] < amounts[1]
+    assert "is enough for full on" in least
+    assert again(budget_micros=amounts[0]).ladder
+
+
 def test_nothing_is_said_where_nothing_is_better() -> None:
     again = planner(HOME, budget=10 * USD, facts=need(4), priority=Priority.COST)
     assert what_if(again(), again, {}) == ()
