@@ -5,6 +5,6 @@ test framework. docs/writing-a-backend.md shows its use.
 """
 
 from backends.testing.checks import CHECKS, Check
-from backends.testing.provider import Provider
+from backends.testing.provider import CannotMake, Provider
 
-__all__ = ["CHECKS", "Check", "Provider"]
+__all__ = ["CHECKS", "CannotMake", "Check", "Provider"]

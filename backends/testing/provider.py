@@ -8,11 +8,15 @@ from typing import Protocol
 from backends.base import Backend, Need
 
 
+class CannotMake(Exception):
+    """A provider has nothing that could go wrong in that way."""
+
+
 class Provider(Protocol):
     """An emulated provider and this side's backend in front of it, fresh for each check.
 
     A fault is for the next machine that is asked for; a provider may keep it for all further ones as well. A fault that
-    cannot be made raises NotImplementedError: then the check that needs it has to stand in ``unfit``.
+    cannot be made raises CannotMake: then the check that needs it has to stand in ``unfit``.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from backends.base import Backend, Need
+from backends.testing.provider import CannotMake
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Bench:
     machines: bool
 
 
-class Adapter:
+class Adapter(ABC):
     """A provider without any fault: an adapter says what it can do, and in ``unfit`` what does not fit it."""
 
     name = ""
@@ -33,41 +35,43 @@ class Adapter:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
 
+    @abstractmethod
     def backend(self, home: str = "home") -> Backend:
-        raise NotImplementedError
+        """See Provider."""
 
     def unready(self) -> Backend:
-        raise NotImplementedError
+        raise CannotMake
 
     def by_default(self) -> Backend:
         return self.backend()
 
+    @abstractmethod
     def machines(self) -> Sequence[str]:
-        raise NotImplementedError
+        """See Provider."""
 
     def leftovers(self) -> Sequence[str]:
         return ()
 
     def stranger(self, key: str) -> str:
-        raise NotImplementedError
+        raise CannotMake
 
     def vanish(self, machine: str) -> None:
-        raise NotImplementedError
+        raise CannotMake
 
     def lose_reply(self) -> None:
-        raise NotImplementedError
+        raise CannotMake
 
     def lag(self) -> None:
-        raise NotImplementedError
+        raise CannotMake
 
     def no_capacity(self) -> None:
-        raise NotImplementedError
+        raise CannotMake
 
     def never_reachable(self) -> None:
-        raise NotImplementedError
+        raise CannotMake
 
     def raise_price(self) -> None:
-        raise NotImplementedError
+        raise CannotMake
 
     def seen(self) -> str:
         return ""
