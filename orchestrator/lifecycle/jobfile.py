@@ -75,16 +75,7 @@ def build_jobfile(
         "inputs": _inputs_command(lease) if spec.inputs else None,
         "setup": dict(setup) if setup else None,
         "preflight": PREFLIGHT if preflight else None,
-        "limits": {
-            "runtime": spec.limits.runtime,
-            "lease": _lease_seconds(attempt, until),
-            "lease_began_monotonic": lease.details.get("lease_began"),
-            "lease_ends_utc": until.ends_at.timestamp() - until.wind_down if until else None,
-            "idle": spec.limits.idle,
-            "log_bytes": spec.limits.log_size,
-            "cpu_idle_percent": 5,
-            "gpu_idle_percent": 5,
-        },
+        "limits": _limits(attempt, spec, lease, until),
         "memory": {
             "cap_bytes": attempt.ram_cap_bytes,
             "means": ["cgroup2", "cgroup1", "systemd", "watch"],
@@ -94,6 +85,20 @@ def build_jobfile(
         "sample_every": 0.25,
         "machine": _machine(lease, until, linger) if until else None,
         "keep": {"paths": [*spec.results, *spec.checkpoints], "every": keep_every} if until else None,
+    }
+
+
+def _limits(attempt: Attempt, spec: JobSpec, lease: Lease, until: Until | None) -> dict[str, Any]:
+    """When the runner ends the run."""
+    return {
+        "runtime": spec.limits.runtime,
+        "lease": _lease_seconds(attempt, until),
+        "lease_began_monotonic": lease.details.get("lease_began"),
+        "lease_ends_utc": until.ends_at.timestamp() - until.wind_down if until else None,
+        "idle": spec.limits.idle,
+        "log_bytes": spec.limits.log_size,
+        "cpu_idle_percent": 5,
+        "gpu_idle_percent": 5,
     }
 
 
