@@ -315,6 +315,18 @@ class SetupState:
     how: str = ""
 
 
+def asked_state(provider: str, refused: str, ask: Callable[[], str]) -> SetupState:
+    """Of a backend that has all it needs: ``ask``, a free call, gives the summary where it succeeds; ``refused`` is the
+    summary where its key is.
+    """
+    try:
+        return SetupState(True, ask())
+    except AuthError as error:
+        return SetupState(False, refused, str(error), error.advice)
+    except BackendError as error:
+        return SetupState(False, f"{provider} cannot be asked now", str(error), error.advice or "try again later")
+
+
 @runtime_checkable
 class Metered(Protocol):
     """Optional power: the backend measures by its own clock how long a lease has been held."""

@@ -12,6 +12,11 @@ MOST_SECONDS_APART = 300.0
 """Within these a machine ends at most so much too early, and never too late: the earlier of the two ends counts."""
 
 
+def seconds_between(since: datetime, now: datetime) -> float:
+    """From one to the other by a provider's clock, read in whole seconds: the one begun counts, as on bills."""
+    return max((now - since).total_seconds() + 1.0, 0.0)
+
+
 def agreed_now(there: datetime | None, provider: str) -> datetime:
     """The provider's time; ours before it has said any.
 

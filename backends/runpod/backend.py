@@ -12,7 +12,6 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from backends.base import (
-    AuthError,
     BackendError,
     Fate,
     Gone,
@@ -26,10 +25,11 @@ from backends.base import (
     Offer,
     Rejected,
     SetupState,
+    asked_state,
 )
 from backends.failpoints import failpoint
 from backends.recent import Recent
-from backends.rented.clocks import agreed_now
+from backends.rented.clocks import agreed_now, seconds_between
 from backends.rented.contacts import Contacts
 from backends.rented.ends import Ends
 from backends.rented.unheard import Unheard
@@ -146,7 +146,7 @@ class RunpodBackend:
 
     def _held_at_its_end(self, lease: Lease, *, ran: bool) -> float:
         """Seconds until now; a pod that had ended before did so when its guard let it, at the latest."""
-        held = _between(lease.created_at, self._now())
+        held = seconds_between(lease.created_at, self._now())
         most = lease.details.get("max_seconds") or held
         return held if ran else min(held, float(most))
 
@@ -178,7 +178,7 @@ class RunpodBackend:
         held = self._ends.held_seconds(lease.key)
         if held is None:
             now = self._provider_now()
-            held = _between(lease.created_at, now) if now else None
+            held = seconds_between(lease.created_at, now) if now else None
         return None if held is None else held + self._ends.twins_seconds(lease.key)
 
     def settled(self, lease: Lease) -> None:
@@ -206,13 +206,11 @@ class RunpodBackend:
             return SetupState(False, "not installed", f"the Python package {package}", _install(package))
         if not self._settings.credential():
             return SetupState(False, "no API key", "an API key of a RunPod account", SETUP_COMMAND)
-        try:
-            count = len(self._marks.ours(self._pods()))
-        except AuthError as error:
-            return SetupState(False, "the API key is refused", str(error), error.advice)
-        except BackendError as error:
-            return SetupState(False, "RunPod cannot be asked now", str(error), error.advice or "try again later")
-        return SetupState(True, f"the API key is accepted, {count} pods of this home, by {self._settings.client}")
+        return asked_state("RunPod", "the API key is refused", self._summary)
+
+    def _summary(self) -> str:
+        count = len(self._marks.ours(self._pods()))
+        return f"the API key is accepted, {count} pods of this home, by {self._settings.client}"
 
     # inside
 
@@ -272,7 +270,7 @@ class RunpodBackend:
 
     def _end_twin(self, twin: Pod) -> None:
         """Terminate a pod that a lost reply has left; its time is noted first, since it costs money as well."""
-        self._ends.note_twin(twin.env[marks.KEY], twin.id, _between(marks.created_at(twin), self._now()))
+        self._ends.note_twin(twin.env[marks.KEY], twin.id, seconds_between(marks.created_at(twin), self._now()))
         self._road.terminate(twin.id)
 
     def _now(self) -> datetime:
@@ -284,11 +282,6 @@ class RunpodBackend:
             with suppress(BackendError):  # whoever cannot be asked has no clock to read
                 self._listing.get(self._road.pods)
         return self._client.now()
-
-
-def _between(created_at: datetime, now: datetime) -> float:
-    """Seconds from one to the other. RunPod's clock is read in whole seconds: the one begun counts, as on the bill."""
-    return max((now - created_at).total_seconds() + 1.0, 0.0)
 
 
 def _endpoint_or_why_not(pod: Pod, lease: Lease) -> SshEndpoint:

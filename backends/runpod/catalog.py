@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.base import Billing, Offer
-from backends.runpod.replies import Malformed, micros
+from backends.rented.calls import Malformed
+from backends.runpod.replies import micros
 from backends.runpod.settings import Settings
 from backends.runpod.tables import GB, DatedPrice, Model, dated_prices, model_of, models
 

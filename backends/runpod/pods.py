@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from backends.runpod.client import Client, understood
+from backends.runpod.client import Client
 from backends.runpod.replies import Pod, read_pod, read_pods
 from backends.runpod.requests import Wish, create_pod, delete_pod, get_pod, list_pods
 
@@ -37,9 +37,7 @@ class RestPods:
 
     def pod(self, id_: str) -> Pod | None:
         """See PodRoad."""
-        request = get_pod(id_)
-        reply = self._client.call(request, allow=(404,))
-        return None if reply.status == 404 else understood(request, lambda: read_pod(reply.json()))
+        return self._client.find(get_pod(id_), read_pod)
 
     def rent(self, wish: Wish) -> Pod:
         """See PodRoad."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
 from backends.base import AuthError, BackendError, Lost, NoCapacity, Rejected, Transient
-from backends.runpod.requests import Request
+from backends.rented.calls import Malformed, Reply, Request
 from backends.runpod.settings import KEY_NAME, SETUP_COMMAND
 from backends.units import MICROS_PER_USD
 
@@ -26,40 +24,6 @@ NO_CAPACITY_TEXTS = (
 """Parts of RunPod's sentences for "none is free" (2026-11). It has no code for that: a 400 is told apart by these."""
 
 NO_SUCH_POD_TEXTS = ("pod not found",)
-
-
-class Malformed(Exception):
-    """A reply that is not what the contract says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A reply as it came. Header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """The body, with numbers that have a point as exact decimals. Raises Malformed."""
-        try:
-            return json.loads(self.body, parse_float=Decimal)
-        except (ValueError, RecursionError):
-            raise Malformed(f"status {self.status} with a body that is not JSON") from None
-
-    @property
-    def date(self) -> datetime | None:
-        """The provider's clock when it replied."""
-        try:
-            return parsedate_to_datetime(self.headers["date"]).astimezone(UTC)
-        except (KeyError, ValueError):
-            return None
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds that the provider asks to wait."""
-        text = self.headers.get("retry-after", "")
-        return float(text) if text.isdecimal() else None
 
 
 class PodStatus(StrEnum):

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from backends.rented.calls import Request
+
 SSH_PORT = "22/tcp"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One call. ``rents`` says that it may have rented something though its reply was lost; ``urgent`` that it may use
-    what is kept of the rate limit for giving machines back.
-    """
-
-    method: str
-    path: str
-    doing: str
-    query: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
-    rents: bool = False
-    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from threading import Lock
 from typing import Any
 
 from backends.base import BackendError, Lost, Rejected, Transient
+from backends.rented.calls import Malformed, Request
 from backends.runpod.boot import one_argument
-from backends.runpod.replies import Malformed, Pod, no_such_pod, read_graphql_pod, refusal, status_of
-from backends.runpod.requests import SSH_PORT, Request, Wish
+from backends.runpod.replies import Pod, no_such_pod, read_graphql_pod, refusal, status_of
+from backends.runpod.requests import SSH_PORT, Wish
 from backends.runpod.settings import API_VARIABLE
 
 CUDA_VERSIONS = tuple(f"{major}.{minor}" for major, minors in ((11, 9), (12, 10), (13, 4)) for minor in range(minors))

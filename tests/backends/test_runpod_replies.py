@@ -9,12 +9,11 @@ import pytest
 
 from backends.addresses import checked_address
 from backends.base import AuthError, Lost, NoCapacity, Rejected, Transient
+from backends.rented.calls import Malformed, Reply
 from backends.runpod.catalog import read_flavours, read_stock
 from backends.runpod.client import Client
 from backends.runpod.quota import Quota
 from backends.runpod.replies import (
-    Malformed,
-    Reply,
     micros,
     problem,
     read_bill,

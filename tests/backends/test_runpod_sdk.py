@@ -20,7 +20,8 @@ from backends.base import (
     Rejected,
     Transient,
 )
-from backends.runpod.requests import Request, Wish
+from backends.rented.calls import Request
+from backends.runpod.requests import Wish
 from backends.runpod.sdk import arguments, at_least, meaning
 from tests.emulators.runpod import problems
 

@@ -12,7 +12,6 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from backends.base import (
-    AuthError,
     BackendError,
     Fate,
     Gone,
@@ -27,11 +26,12 @@ from backends.base import (
     Offer,
     Rejected,
     SetupState,
+    asked_state,
 )
 from backends.failpoints import failpoint
 from backends.recent import Recent
 from backends.rented import vm
-from backends.rented.clocks import agreed_now
+from backends.rented.clocks import agreed_now, seconds_between
 from backends.rented.contacts import Contacts
 from backends.rented.ends import Ends
 from backends.rented.owner import Owner
@@ -181,7 +181,7 @@ class LambdaBackend:
         if there and (left := self._all_of(lease)):
             raise NotYetGone(f"Lambda still has machine {left[0].id}, as {left[0].status.value}")
         self._contacts.forget(lease)
-        self._ends.note(lease.key, _between(lease.created_at, self._now()))
+        self._ends.note(lease.key, seconds_between(lease.created_at, self._now()))
         if doubt and not self._unheard.answered(lease.key, map(marks.asked_at, there)):
             raise NotYetGone(f"machine {lease.id} is gone, but {doubt}")
         self._unheard.forget(lease.key)
@@ -225,7 +225,7 @@ class LambdaBackend:
         """By Lambda's clock, from the request until the machine was gone or until now, and the same of its twins."""
         held = self._ends.held_seconds(lease.key)
         if held is None:
-            held = _between(lease.created_at, self._now())
+            held = seconds_between(lease.created_at, self._now())
         return held + self._ends.twins_seconds(lease.key)
 
     def settled(self, lease: Lease) -> None:
@@ -246,13 +246,11 @@ class LambdaBackend:
         if self._not_accepted():
             missing = f"your consent to this: {catalog.CAVEAT}"
             return SetupState(False, "its risk is not accepted", missing, ACCEPT_COMMAND)
-        try:
-            count = len(marks.ours(self._instances(), self._owner.word))
-        except AuthError as error:
-            return SetupState(False, "the API key is refused", str(error), error.advice)
-        except BackendError as error:
-            return SetupState(False, "Lambda cannot be asked now", str(error), error.advice or "try again later")
-        return SetupState(True, f"the API key is accepted, {count} machines of this home")
+        return asked_state("Lambda", "the API key is refused", self._summary)
+
+    def _summary(self) -> str:
+        count = len(marks.ours(self._instances(), self._owner.word))
+        return f"the API key is accepted, {count} machines of this home"
 
     # inside
 
@@ -321,7 +319,7 @@ class LambdaBackend:
     def _end_twin(self, twin: Instance) -> None:
         """End a machine that a lost reply has left; its time is noted first, since it costs money as well."""
         asked_at = datetime.fromtimestamp(marks.asked_at(twin), UTC)
-        self._ends.note_twin(twin.tags[marks.KEY], twin.id, _between(asked_at, self._now()))
+        self._ends.note_twin(twin.tags[marks.KEY], twin.id, seconds_between(asked_at, self._now()))
         self._end(twin)
 
     def _ensure_key(self, name: str) -> None:
@@ -349,11 +347,6 @@ class LambdaBackend:
             with suppress(BackendError):
                 self._listing.get(self._read_instances)
         return self._client.now() or datetime.now(UTC)
-
-
-def _between(since: datetime, now: datetime) -> float:
-    """Seconds from one to the other. Lambda's clock is read in whole seconds: the one begun counts."""
-    return max((now - since).total_seconds() + 1.0, 0.0)
 
 
 def _fate(instance: Instance | None) -> Fate:

@@ -2,62 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
 from backends.base import AuthError, BackendError, Lost, NoCapacity, Rejected, Transient
-from gpujob_lambda.requests import Request
+from backends.rented.calls import Malformed, Reply, Request
 from gpujob_lambda.settings import KEY_NAME, SETUP_COMMAND
 
 MICROS_PER_CENT = 10_000
 GIB = 1 << 30
-
-
-class Malformed(Exception):
-    """A reply that is not what the contract says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A reply as it came. Header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """The body. Raises Malformed."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            raise Malformed(f"status {self.status} with a body that is not JSON") from None
-
-    @property
-    def data(self) -> Any:
-        """What a success holds. Raises Malformed."""
-        value = self.json()
-        if not isinstance(value, dict) or "data" not in value:
-            raise Malformed("no 'data'")
-        return value["data"]
-
-    @property
-    def date(self) -> datetime | None:
-        """The provider's clock when it replied."""
-        try:
-            return parsedate_to_datetime(self.headers["date"]).astimezone(UTC)
-        except (KeyError, ValueError):
-            return None
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds that the provider asks to wait."""
-        text = self.headers.get("retry-after", "")
-        return float(text) if text.isdecimal() else None
 
 
 class Status(StrEnum):
@@ -105,6 +60,14 @@ class Key:
 
     id: str
     name: str
+
+
+def data_of(reply: Reply) -> Any:
+    """What a success holds. Raises Malformed."""
+    value = reply.json()
+    if not isinstance(value, dict) or "data" not in value:
+        raise Malformed("no 'data'")
+    return value["data"]
 
 
 def read_instances(data: Any) -> list[Instance]:

@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One call. ``rents`` says that it may have rented something though its reply was lost."""
-
-    method: str
-    path: str
-    doing: str
-    body: Mapping[str, Any] | None = None
-    rents: bool = False
+from backends.rented.calls import Request
 
 
 @dataclass(frozen=True, slots=True)
