@@ -31,6 +31,7 @@ from backends.base import (
     Offer,
     Rejected,
     SetupState,
+    asked_state,
 )
 from backends.channels.drive_replies import SETUP_COMMAND
 from backends.colab import offers as table
@@ -267,13 +268,11 @@ class ByNotebook:
             return SetupState(
                 False, "its terms are not agreed to", "your consent to what Google forbids", ACCEPT_COMMAND
             )
-        try:
-            count = len(self.post.sessions())
-        except AuthError as error:
-            return SetupState(False, "access to Google Drive is refused", str(error), error.advice)
-        except BackendError as error:
-            return SetupState(False, "Google Drive cannot be asked now", str(error), error.advice or "try again later")
-        return SetupState(True, f"Google Drive can be used, {count} Colab session{'' if count == 1 else 's'} running")
+        return asked_state("Google Drive", "access to Google Drive is refused", self._summary)
+
+    def _summary(self) -> str:
+        count = len(self.post.sessions())
+        return f"Google Drive can be used, {count} Colab session{'' if count == 1 else 's'} running"
 
     # --- inside ---
 

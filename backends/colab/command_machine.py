@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -20,13 +19,13 @@ from secrets import token_hex
 from threading import RLock
 from typing import Any
 
-from backends.base import Gone, Lost, Progress, Rejected, RunPhase, RunStatus, Transient
+from backends.base import Gone, Progress, Rejected, RunPhase, RunStatus, Transient
 from backends.channels.records import checked_record
-from backends.channels.trees import Caps, Meter, explained, link_text, not_for_transfer
+from backends.channels.trees import Caps, Meter, explained
 from backends.colab.agent.desk import MARK, PIECE
-from backends.colab.agent.trees import Blob, Changed, Other, as_rows, digest_of, lacking, pack, unpack
+from backends.colab.agent.trees import Blob, as_rows, digest_of
 from backends.colab.agent.work import LOGS
-from backends.colab.arrivals import checked_listing, settled
+from backends.colab.arrivals import checked_listing, incoming_folder, packed, received, settled, started
 from backends.colab.carrying import DESK, carried
 from backends.colab.command import Command
 from backends.runner import RUNNER_PATH
@@ -121,13 +120,7 @@ class CommandMachine:
 
     def push(self, tree: Path, dest: str, progress: Progress) -> None:
         """See Machine. Keeps modes; links that stay inside ``tree`` are kept, others Rejected."""
-        with explained(f"read {tree}"):
-            try:
-                items, blobs = pack(tree, lambda link: link_text(tree, link))
-            except Other as other:
-                raise not_for_transfer(Path(str(other))) from other
-            except Changed as changed:
-                raise Transient(f"{changed} changed while it was read") from changed
+        items, blobs = packed(tree)
         listing = json.dumps(as_rows(items)).encode()
         tree_name = hashlib.sha256(listing).hexdigest()
         wanted = self._lacking([tree_name, *(blob.sha256 for blob in blobs)])
@@ -146,13 +139,7 @@ class CommandMachine:
         """
         place = f"secrets-{token_hex(8)}"
         self._upload(json.dumps(dict(secrets)).encode(), f"in/{place}")
-        try:
-            reply = self._ask({"do": "start", "job": job_dir, "secrets": place})
-        except Transient as error:
-            raise Lost(f"nobody knows whether the run started: {error}") from error
-        if why := reply.get("refused"):
-            raise Rejected(f"the runner refuses the job: {why}")
-        settled(reply, "start the run")
+        started(lambda: self._ask({"do": "start", "job": job_dir, "secrets": place}))
 
     def status(self, job_dir: str) -> RunStatus:
         """See Machine. Raises Gone."""
@@ -204,21 +191,15 @@ class CommandMachine:
         if reply.get("absent"):
             return False
         settled(reply, f"fetch {path}")
-        folder = self._incoming / hashlib.sha256(path.encode()).hexdigest()[:16]
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = incoming_folder(self._incoming, path)
         _unpack_small(reply.get("small"), folder)
         items = checked_listing(path, self._listing(path, reply, folder), self._caps)
-        meter = Meter(sum(item.size for item in items), progress)
-        with explained(f"fetch {path} to {dest}"):
-            wanted = lacking(dest, items, modes=False)
-            for sha256 in dict.fromkeys(item.blob for item in wanted):
-                size = max(item.offset + item.size for item in items if item.blob == sha256)
-                self._caps.check(path, 1, size)
-                self._fetch(sha256, -(-size // PIECE), folder)
-                meter.done(sum(item.size for item in wanted if item.blob == sha256))
-            dest.parent.mkdir(parents=True, exist_ok=True)
-            unpack(dest, items, lambda sha256: folder / sha256, modes=False)
-            shutil.rmtree(folder, ignore_errors=True)
+
+        def fetch(sha256: str, size: int) -> None:
+            self._caps.check(path, 1, size)
+            self._fetch(sha256, -(-size // PIECE), folder)
+
+        received(path, items, dest, folder, fetch, progress)
         return True
 
     def signal(self, job_dir: str, reason: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,15 +16,15 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from backends.base import Gone, Lost, Progress, Rejected, RunPhase, RunStatus, Transient
+from backends.base import Gone, Progress, Rejected, RunPhase, RunStatus, Transient
 from backends.channels.drive_replies import Entry
 from backends.channels.records import checked_record
-from backends.channels.trees import Caps, Meter, explained, link_text, not_for_transfer
+from backends.channels.trees import Caps, Meter, explained
 from backends.colab.agent.lease import PIECE
 from backends.colab.agent.seal import seal
-from backends.colab.agent.trees import Blob, Changed, Other, as_rows, lacking, pack, unpack
+from backends.colab.agent.trees import Blob, as_rows
 from backends.colab.agent.work import LOGS
-from backends.colab.arrivals import checked_listing, settled
+from backends.colab.arrivals import checked_listing, incoming_folder, packed, received, settled, started
 from backends.colab.post import Post
 from backends.colab.records import Records
 from backends.runner import RUNNER_PATH
@@ -64,13 +63,7 @@ class NotebookMachine:
 
     def push(self, tree: Path, dest: str, progress: Progress) -> None:
         """See Machine. Keeps modes; links that stay inside ``tree`` are kept, others Rejected."""
-        with explained(f"read {tree}"):
-            try:
-                items, blobs = pack(tree, lambda link: link_text(tree, link))
-            except Other as other:
-                raise not_for_transfer(Path(str(other))) from other
-            except Changed as changed:
-                raise Transient(f"{changed} changed while it was read") from changed
+        items, blobs = packed(tree)
         there = self._files(fresh=True)
         meter = Meter(sum(blob.size for blob in blobs), progress)
         for blob in blobs:
@@ -84,13 +77,7 @@ class NotebookMachine:
         """See Machine. Secrets travel sealed. Raises Rejected where the runner refuses, Lost without a reply."""
         sealed = seal(dict(secrets), self._secret(), job_dir)
         runner = self._put_bytes(RUNNER_PATH.read_bytes())
-        try:
-            reply = self._ask({"do": "start", "job": job_dir, "sealed": sealed, "runner": runner})
-        except Transient as error:
-            raise Lost(f"nobody knows whether the run started: {error}") from error
-        if why := reply.get("refused"):
-            raise Rejected(f"the runner refuses the job: {why}")
-        settled(reply, "start the run")
+        started(lambda: self._ask({"do": "start", "job": job_dir, "sealed": sealed, "runner": runner}))
 
     def status(self, job_dir: str) -> RunStatus:
         """See Machine: as the agent told it last. Raises Gone."""
@@ -130,17 +117,8 @@ class NotebookMachine:
     def _receive(self, path: str, tree: Any, dest: Path, progress: Progress) -> None:
         """Make ``dest`` what the blob ``tree`` lists."""
         items = checked_listing(path, self._post.json_of(self._blob(tree)), self._caps)
-        folder = self._incoming / hashlib.sha256(path.encode()).hexdigest()[:16]
-        folder.mkdir(parents=True, exist_ok=True)
-        meter = Meter(sum(item.size for item in items), progress)
-        with explained(f"fetch {path} to {dest}"):
-            wanted = lacking(dest, items, modes=False)
-            for sha256 in dict.fromkeys(item.blob for item in wanted):
-                self._fetch(sha256, folder)
-                meter.done(sum(item.size for item in wanted if item.blob == sha256))
-            dest.parent.mkdir(parents=True, exist_ok=True)
-            unpack(dest, items, lambda sha256: folder / sha256, modes=False)
-            shutil.rmtree(folder, ignore_errors=True)
+        folder = incoming_folder(self._incoming, path)
+        received(path, items, dest, folder, lambda sha256, _: self._fetch(sha256, folder), progress)
 
     def signal(self, job_dir: str, reason: str) -> None:
         """See Machine. The request lies there for the agent; nobody waits for it."""
