@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-from types import FrameType
 
 from backends.base import BackendError
 from orchestrator.cli.failing import FAILED
@@ -22,6 +20,7 @@ from orchestrator.home import Home
 from orchestrator.lifecycle.bills import ask_for_bills
 from orchestrator.lifecycle.reaper import Discrepancy, discrepancies, mend
 from orchestrator.lifecycle.registry import Backends
+from orchestrator.lifecycle.signals import when_told_to_end
 from orchestrator.lifecycle.smoking import smoke_settings
 from orchestrator.lifecycle.tools import Tools
 from orchestrator.lifecycle.waking import ensure_worker
@@ -148,12 +147,7 @@ def run_worker(home: Home, *, background: bool, until_idle: bool) -> int:
     config = Config(home.config)
     idle = 0.0 if until_idle else config.get("worker.idle") if background else None
     worker = Worker(tools, config.get("worker.threads"), idle)
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        worker.stop()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    when_told_to_end(worker.stop)
     worker.run()
     return 0
 

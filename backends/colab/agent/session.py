@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from backends.colab.agent.drive import Absent, Drive, DriveError, Refused, checked_api
@@ -238,8 +239,10 @@ def main() -> int:
     """The token comes over standard input. Exit codes: 0 ended as it should, 1 not, with the reason said."""
     try:
         session = Session(json.loads(sys.stdin.readline()), float(os.environ.get("GPUJOB_AGENT_PACE", "1")))
+        told: SimpleQueue[int] = SimpleQueue()  # a handler must take no lock that the thread it interrupts may hold
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, session.stop)
+            signal.signal(number, lambda number, _: told.put(number))
+        threading.Thread(target=lambda: session.stop(told.get()), daemon=True).start()
         session.run()
     except Refused as error:
         say(f"gpujob cannot go on: {error}")
