@@ -114,10 +114,17 @@ class AwsBackend:
         if there := self._the_one(request.key):
             return marks.lease_of(there)
         self._used.add([target.region])
+        try:
+            return marks.lease_of(self._rent_in_some_zone(request, target))
+        except (NoCapacity, Rejected):
+            self._tidy(target.region, self._instances())
+            raise
+
+    def _rent_in_some_zone(self, request: LeaseRequest, target: catalog.Target) -> Instance:
         refusals = []
         for zone in self._zones(request, target):
             try:
-                return marks.lease_of(self._rent(request, target, zone))
+                return self._rent(request, target, zone)
             except NoneInZone as none:
                 refusals.append(str(none))
         raise NoCapacity("; ".join(refusals))

@@ -91,15 +91,12 @@ def cheapest_zones(spot: Mapping[tuple[str, str], int], type_: str) -> list[str]
 def zones_to_ask(
     zones: Iterable[str], spot: Mapping[tuple[str, str], int], target: Target, most_micros: int, avoid: frozenset[str]
 ) -> list[str]:
-    """The zones to ask, in this order. Spot: the cheapest first, and none that costs more than was offered."""
+    """The zones to ask, in this order. Spot: those with a price, the cheapest first, none above what was offered."""
     free = [zone for zone in sorted(zones) if zone not in avoid]
     if not target.spot:
         return free
-    prices = {zone: price for (name, zone), price in spot.items() if name == target.type.name}
-    return sorted(
-        (zone for zone in free if prices.get(zone, most_micros) <= most_micros),
-        key=lambda zone: prices.get(zone, most_micros),
-    )
+    priced = [zone for zone in cheapest_zones(spot, target.type.name) if zone in free]
+    return [zone for zone in priced if spot[target.type.name, zone] <= most_micros]
 
 
 def spot_micros(offer: Offer, region: Region) -> int:

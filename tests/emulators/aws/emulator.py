@@ -1,8 +1,8 @@
 """The account as a program: a proxy before moto's server, with the faults that AWS has and moto lacks.
 
-    with AwsEmulator() as cloud:
-        cloud.no_capacity("us-east-1a")            # renting there is refused, as AWS refuses it
-        os.environ |= cloud.env                    # boto3 asks it
+with AwsEmulator() as cloud:
+    cloud.no_capacity("us-east-1a")            # renting there is refused, as AWS refuses it
+    os.environ |= cloud.env                    # boto3 asks it
 """
 
 from __future__ import annotations
@@ -133,7 +133,9 @@ class AwsEmulator:
 
     # --- serving ---
 
-    def serve(self, region: str, target: str, content: str, body: bytes, headers: dict[str, str]) -> tuple[int, str, bytes]:
+    def serve(
+        self, region: str, target: str, content: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[int, str, bytes]:
         """A reply: status, type and body. Raises Dropped."""
         if target:
             return self._json(target, json.loads(body))
@@ -181,7 +183,9 @@ class AwsEmulator:
                           "to.")  # fmt: skip
         if not spot:
             return (self.price_list or {}).get(type_, wanted.micros_per_hour / 1e6)
-        price = self.spot_prices[type_, zone]
+        price = self.spot_prices.get((type_, zone))
+        if price is None:
+            raise Refused(500, "InsufficientInstanceCapacity", f"There is no Spot capacity available in {zone}.")
         if float(form["InstanceMarketOptions.SpotOptions.MaxPrice"]) < price:
             raise Refused(400, "SpotMaxPriceTooLow", f"Your Spot request price is lower than the minimum of {price}.")
         return price
@@ -254,7 +258,11 @@ class AwsEmulator:
         return None
 
     def _zone_of(self, form: Form, headers: dict[str, str]) -> str:
-        subnet = {"Action": "DescribeSubnets", "SubnetId.1": form["NetworkInterface.1.SubnetId"], "Version": "2016-11-15"}
+        subnet = {
+            "Action": "DescribeSubnets",
+            "SubnetId.1": form["NetworkInterface.1.SubnetId"],
+            "Version": "2016-11-15",
+        }
         _, reply = self._pass(subnet, headers)
         return reply.decode().partition("<availabilityZone>")[2].partition("<")[0]
 
@@ -306,7 +314,9 @@ def _words_of(form: Form) -> Form:
 
 
 def _credential(region: str) -> str:
-    return f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260101/{region}/ec2/aws4_request, SignedHeaders=host, Signature=0"
+    return (
+        f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260101/{region}/ec2/aws4_request, SignedHeaders=host, Signature=0"
+    )
 
 
 def _start_moto() -> tuple[subprocess.Popen[str], int]:

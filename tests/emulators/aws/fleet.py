@@ -21,7 +21,10 @@ IMAGE = {
     "/usr/local/bin/date": (str(_HERE / "image_date.sh"), 0o755),
 }
 GB = 10**9
-HOURS = 730
+HOURS = 672
+"""Of a February, in which a volume costs most."""
+NAMES = {"H100 SXM": "NVIDIA H100 80GB HBM3", "A100 40GB": "NVIDIA A100-SXM4-40GB"}
+"""What nvidia-smi calls a model, where it is not our name for it."""
 LEAST_SECONDS = 60
 USER_SHUTDOWN, SELF_SHUTDOWN = "Client.UserInitiatedShutdown", "Client.InstanceInitiatedShutdown"
 SPOT_TERMINATION = "Server.SpotInstanceTermination"
@@ -138,7 +141,7 @@ def _image(box: Box) -> Image:
         disk_bytes=None,
         gpus=[
             {
-                "index": index, "name": f"NVIDIA {gpu.gpu}", "uuid": f"GPU-{box.id}-{index}",
+                "index": index, "name": NAMES.get(gpu.gpu, f"NVIDIA {gpu.gpu}"), "uuid": f"GPU-{box.id}-{index}",
                 "memory.total": -(-gpu.vram_bytes // (1 << 20)), "compute_cap": str(gpu.compute_capability),
             }
             for index in range(gpu.gpu_count)
