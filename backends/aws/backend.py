@@ -17,7 +17,6 @@ from backends.aws.market import Market
 from backends.aws.network import Network
 from backends.aws.replies import (
     NOT_FOUND,
-    SPOT_TAKEN_BACK,
     Instance,
     Mismatch,
     NoneInZone,
@@ -273,9 +272,9 @@ class AwsBackend:
         found = next((each for each in listed if each.id == lease.id), None) or self._known(lease)
         if found is None and self._is_young(lease):
             raise NotYetReady(f"instance {lease.id} is so new that AWS does not show it yet")
-        fate = _fate(found)
+        fate = marks.fate_of(found)
         if found is None or fate is not Fate.ALIVE:
-            raise Gone(_over_words(lease, found, fate), fate)
+            raise Gone(marks.over_words(lease, found, fate), fate)
         return found
 
     # what the provider can tell
@@ -292,7 +291,7 @@ class AwsBackend:
     def fate(self, lease: Lease) -> Fate:
         """What became of the instance."""
         found = self._known(lease)
-        return Fate.ALIVE if found is None and self._is_young(lease) else _fate(found)
+        return Fate.ALIVE if found is None and self._is_young(lease) else marks.fate_of(found)
 
     def setup_state(self) -> SetupState:
         """Whether AWS accepts the credentials that boto3 finds: one free call."""
@@ -394,18 +393,3 @@ class AwsBackend:
 
 def _region(lease: Lease) -> str:
     return str(lease.details["region"])
-
-
-def _fate(instance: Instance | None) -> Fate:
-    if instance is None:
-        return Fate.GONE
-    if instance.state in (State.PENDING, State.RUNNING):
-        return Fate.ALIVE
-    return Fate.PREEMPTED if instance.reason == SPOT_TAKEN_BACK else Fate.ENDED
-
-
-def _over_words(lease: Lease, instance: Instance | None, fate: Fate) -> str:
-    if instance is None:
-        return f"instance {lease.id} does not exist any more"
-    how = "was taken back by AWS" if fate is Fate.PREEMPTED else "ended by itself"
-    return f"instance {lease.id} {how}: it is {instance.state.value} ({instance.reason})"

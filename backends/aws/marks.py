@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from backends.aws.catalog import NAME
-from backends.aws.replies import Instance, State
-from backends.base import Lease, LeaseRequest
+from backends.aws.replies import SPOT_TAKEN_BACK, Instance, State
+from backends.base import Fate, Lease, LeaseRequest
 from backends.rented import vm
 
 PREFIX = "gpujob-"
@@ -79,3 +79,20 @@ def lease_of(instance: Instance) -> Lease:
 
 def _whole(text: str) -> int:
     return int(text) if text.isdecimal() else 0
+
+
+def fate_of(instance: Instance | None) -> Fate:
+    """What became of an instance; None stands for one that AWS does not know."""
+    if instance is None:
+        return Fate.GONE
+    if instance.state in (State.PENDING, State.RUNNING):
+        return Fate.ALIVE
+    return Fate.PREEMPTED if instance.reason == SPOT_TAKEN_BACK else Fate.ENDED
+
+
+def over_words(lease: Lease, instance: Instance | None, fate: Fate) -> str:
+    """That a lease's instance is over, and how that came."""
+    if instance is None:
+        return f"instance {lease.id} does not exist any more"
+    how = "was taken back by AWS" if fate is Fate.PREEMPTED else "ended by itself"
+    return f"instance {lease.id} {how}: it is {instance.state.value} ({instance.reason})"

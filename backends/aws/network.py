@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,8 @@ def own_address(service: str = ADDRESS_SERVICE) -> str:
             text = reply.read(100).decode("ascii").strip()
         return str(ipaddress.ip_network(text))
     except (OSError, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise Transient(
             f"{service} does not say which address this machine has: {error}",
             advice="Say it yourself: gpujob config set aws.ssh_from ADDRESS/32",

@@ -52,6 +52,8 @@ class AwsEmulator:
         self.spot_prices: dict[tuple[str, str], float] = {}
         self.asked: list[str] = []
         """Every action, in order; renting with its zone."""
+        self.orders: list[Form] = []
+        """What was asked of RunInstances, as it was sent."""
         self._rules: list[dict[str, Any]] = []
         self._tokens: dict[tuple[str, str], tuple[Form, str, bytes]] = {}
         self._lock = threading.RLock()
@@ -87,6 +89,11 @@ class AwsEmulator:
         """The next calls of ``action`` are refused, and nothing is done."""
         self._rules.append({"kind": "refuse", "action": action, "zone": zone, "times": times,
                             "error": Refused(status, code, message or code)})  # fmt: skip
+
+    def forget_faults(self) -> None:
+        """Nothing goes wrong any more."""
+        self._rules.clear()
+        self.spot_prices.clear()
 
     def no_capacity(self, zone: str, times: int = 1000) -> None:
         """Renting in a zone is refused as AWS does it: with HTTP 500."""
@@ -155,11 +162,12 @@ class AwsEmulator:
         return status, "text/xml", reply
 
     def _RunInstances(self, region: str, form: Form, headers: dict[str, str]) -> tuple[int, bytes]:
+        self.orders.append(form)
         token = form["ClientToken"]
         zone = self._zone_of(form, headers)
         with self._lock:
             if before := self._tokens.get((zone, token)):
-                if before[0] != _words_of(form):
+                if before[0] != form:
                     raise Refused(400, "IdempotentParameterMismatch", "Arguments on this idempotent request are "
                                   "inconsistent with arguments used in previous request(s).")  # fmt: skip
                 return 200, before[2]
@@ -168,7 +176,7 @@ class AwsEmulator:
             status, reply = self._pass(form, headers)
             if status == 200:
                 reply = self._begin(form, zone, reply, usd_h, spot=spot)
-                self._tokens[zone, token] = (_words_of(form), self.fleet.created[-1].id, reply)
+                self._tokens[zone, token] = (form, self.fleet.created[-1].id, reply)
             return status, reply
 
     def _admit(self, type_: str, zone: str, form: Form, *, spot: bool) -> float:
@@ -178,9 +186,8 @@ class AwsEmulator:
         if running + wanted.vcpus > self.quotas[code]:
             if spot:
                 raise Refused(400, "MaxSpotInstanceCountExceeded", "Max spot instance count exceeded")
-            raise Refused(400, "VcpuLimitExceeded", f"You have requested more vCPU capacity than your current vCPU limit of "
-                          f"{self.quotas[code]} allows for the instance bucket that the specified instance type belongs "
-                          "to.")  # fmt: skip
+            said = f"You have requested more vCPU capacity than your current vCPU limit of {self.quotas[code]} allows."
+            raise Refused(400, "VcpuLimitExceeded", said)
         if not spot:
             return (self.price_list or {}).get(type_, wanted.micros_per_hour / 1e6)
         price = self.spot_prices.get((type_, zone))
@@ -309,10 +316,6 @@ class AwsEmulator:
         self.close()
 
 
-def _words_of(form: Form) -> Form:
-    return dict(form)
-
-
 def _credential(region: str) -> str:
     return (
         f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260101/{region}/ec2/aws4_request, SignedHeaders=host, Signature=0"
@@ -351,7 +354,7 @@ def _handler(cloud: AwsEmulator) -> type[BaseHTTPRequestHandler]:
         def date_time_string(self, timestamp: float | None = None) -> str:
             return formatdate(cloud.clock.shown() if timestamp is None else timestamp, usegmt=True)
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *_: Any) -> None:
             """Quiet."""
 
     return Handler
