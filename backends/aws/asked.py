@@ -74,10 +74,10 @@ class Asked:
             f"{format_duration(self._lag)} have passed"
         )
 
-    def regions(self) -> set[str]:
-        """Where anything is unanswered."""
+    def regions(self, now: Callable[[], datetime]) -> set[str]:
+        """Where something may be there that lists do not show yet."""
         keys = [path.stem for path in self._folder.glob("*.json")]
-        return {question.region for key in keys if (question := self.open_question(key))}
+        return {question.region for key in keys if self.doubt(key, now) and (question := self.open_question(key))}
 
     def forget(self, key: str) -> None:
         """It is known what became of the request."""

@@ -253,7 +253,7 @@ class AwsBackend:
 
     def _tidy(self, region: str, instances: list[Instance]) -> bool:
         """Delete our group where nothing of ours uses it, or is about to; False where AWS does not let us yet."""
-        in_use = any(each.region == region for each in instances) or region in self._asked.regions()
+        in_use = any(each.region == region for each in instances) or region in self._asked.regions(self._now)
         return in_use or self._network.drop(region)
 
     def connect(self, lease: Lease) -> Machine:

@@ -214,7 +214,7 @@ def _renting_refused(ask: Ask, code: str, said: str) -> BackendError | None:
     if code in _NONE_IN_ZONE:
         return NoneInZone(f"AWS has none free in {zone} ({code}): {said}")
     if code in _OVER_QUOTA:
-        return NoCapacity(f"AWS does not let this account have it ({code}): {said}", advice=_quota_advice(ask))
+        return NoCapacity(f"AWS does not let this account have it ({code}): {said} {_quota_advice(ask)}")
     return None
 
 
@@ -229,7 +229,7 @@ def over_quota_words(region: str, code: str, vcpus: int, needed: int, family: st
 
 def _quota_advice(ask: Ask) -> str:
     type_, spot = str(ask.params["InstanceType"]), "InstanceMarketOptions" in ask.params
-    return f"Ask AWS for more vCPUs at {quota_link(ask.region, quota_code(type_, spot=spot))}"
+    return f"More vCPUs are asked for at {quota_link(ask.region, quota_code(type_, spot=spot))}"
 
 
 def _zone(ask: Ask) -> str:

@@ -14,7 +14,19 @@ from backends.aws import open_backend
 from backends.aws.backend import AwsBackend
 from backends.aws.network import own_address
 from backends.base import (
-    AuthError, Fate, Gone, GpuNeed, Lease, LeaseRequest, Lost, Need, NoCapacity, NotYetGone, NotYetReady, Offer, Rejected,
+    AuthError,
+    Fate,
+    Gone,
+    GpuNeed,
+    Lease,
+    LeaseRequest,
+    Lost,
+    Need,
+    NoCapacity,
+    NotYetGone,
+    NotYetReady,
+    Offer,
+    Rejected,
     Transient,
 )  # fmt: skip
 from tests.emulators.aws import AwsEmulator
@@ -114,6 +126,20 @@ def test_a_lost_reply_and_a_lagging_list_make_no_twin(opened: Callable[..., AwsB
     given_back(backend, lease)
 
 
+def test_what_was_made_unheard_and_is_over_is_not_waited_for(
+    opened: Callable[..., AwsBackend], cloud: AwsEmulator
+) -> None:
+    cloud.spot_prices = {("g6.xlarge", "us-east-1b"): 0.3}
+    backend = opened(spot=True, list_lag=0.0)
+    request = LeaseRequest(KEY + "1", offer_of(backend, f"spot {NAME}"), max_seconds=3600.0)
+    cloud.lose_reply()
+    with pytest.raises(Lost):
+        backend.create(request)
+    cloud.take_back(cloud.created[-1])
+    with pytest.raises(NoCapacity, match="over already"):
+        backend.create(replace(request, max_seconds=3000.0))
+
+
 def until(what: Callable[[], T | None]) -> T:
     end = time.monotonic() + PATIENCE
     while (found := what()) is None:
@@ -155,7 +181,7 @@ def test_no_zone_has_one(opened: Callable[..., AwsBackend], cloud: AwsEmulator) 
     cloud.forget_faults()
     cloud.refuse("RunInstances", 400, "VcpuLimitExceeded", "your current vCPU limit of 0")
     asked = len(cloud.asked)
-    with pytest.raises(NoCapacity, match="limit of 0"):
+    with pytest.raises(NoCapacity, match=r"limit of 0.*quotas/L-DB2E81BA"):
         rented(backend)
     assert sum(each.startswith("RunInstances") for each in cloud.asked[asked:]) == 1, "a quota is the region's"
 
