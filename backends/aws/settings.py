@@ -64,6 +64,8 @@ class Settings:
 
 
 def _on_ec2() -> bool:
+    if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+        return False
     try:
         return "Amazon" in _VENDOR.read_text(encoding="utf-8")
     except OSError:

@@ -176,7 +176,7 @@ def test_just_launched_it_is_not_gone(opened: Callable[..., AwsBackend], cloud: 
 def test_no_zone_has_one(opened: Callable[..., AwsBackend], cloud: AwsEmulator) -> None:
     backend = opened()
     cloud.refuse("RunInstances", 500, "InsufficientInstanceCapacity", times=1000)
-    with pytest.raises(NoCapacity, match="us-east-1a.*us-east-1f"):
+    with pytest.raises(NoCapacity, match=r"us-east-1a.*us-east-1f"):
         rented(backend)
     cloud.forget_faults()
     cloud.refuse("RunInstances", 400, "VcpuLimitExceeded", "your current vCPU limit of 0")
@@ -202,9 +202,10 @@ def test_busy_refused_and_not_signed_in(
     assert (state.ready, "aws configure" in state.how) == (False, True)
     with pytest.raises(AuthError):
         opened().create(LeaseRequest(KEY, next(iter(opened().offers(Need()))), max_seconds=60.0))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAGPUJOBEMULATOR01")
+    unknown = replace(offer_of(backend), name="x")
     with pytest.raises(Rejected, match="nothing that AWS"):
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAGPUJOBEMULATOR01")
-        backend.create(LeaseRequest(KEY, replace(next(iter(backend.offers(Need()))), name="x"), max_seconds=60.0))
+        backend.create(LeaseRequest(KEY, unknown, max_seconds=60.0))
 
 
 def test_a_spot_instance_that_is_taken_back(opened: Callable[..., AwsBackend], cloud: AwsEmulator) -> None:
