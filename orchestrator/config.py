@@ -223,8 +223,8 @@ SETTINGS: dict[str, Setting] = {
     "aws.spot": Setting(
         "whether spot instances may be rented, which AWS takes back with two minutes' notice",
         "no",
-        _yes_or_no,
-        _shown_yes_or_no,
+        yes_or_no,
+        shown_yes_or_no,
     ),
     "aws.disk": Setting("the disk of every instance, unless its job needs more", "100 GB", parse_size, format_size),
     "aws.ami": Setting(
