@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from backends.aws.replies import over_quota_words
 from backends.aws.requests import quota_code
@@ -26,6 +26,10 @@ INTERRUPTIONS_PER_HOUR = 0.05
 
 _HOURS, _SHORTEST_MONTH_HOURS = 730, 672
 """EBS charges by the share of the month that passes, and February is the dearest; ``backends.billing`` counts 730."""
+
+_NOT_TODAYS = (
+    "its price is of {}: AWS charges what it is today, and these credentials may not read that (pricing:GetProducts)"
+)
 
 _NAME = re.compile(r"(spot )?([a-z0-9-]+\.[a-z0-9]+) in ([a-z0-9-]+)")
 
@@ -65,8 +69,7 @@ def live_offers(region: str, reading: Reading, settings: Settings, today: str) -
         if price := reading.on_demand.get(type_.name):
             yield _offer(type_, place, price, settings, "AWS's price list", today, reading)
         elif region == PRICED_REGION and not reading.on_demand:
-            source = f"price table of gpujob: {type_.source}"
-            yield _offer(type_, place, type_.micros_per_hour, settings, source, type_.as_of, reading)
+            yield replace(_dated(type_, place, settings, reading), caveat=_NOT_TODAYS.format(type_.as_of))
         if settings.spot and (zones := cheapest_zones(reading.spot, type_.name)):
             source = f"AWS's spot price in {zones[0]}; the instance can be taken back with two minutes' notice"
             price = reading.spot[type_.name, zones[0]]
@@ -79,8 +82,12 @@ def dated_offers(settings: Settings, missing: str) -> Iterator[Offer]:
         return
     place = regions()[PRICED_REGION]
     for type_ in types().values():
-        source = f"price table of gpujob: {type_.source}"
-        yield _offer(type_, place, type_.micros_per_hour, settings, source, type_.as_of, Reading(), missing=missing)
+        yield replace(_dated(type_, place, settings, Reading()), missing=missing)
+
+
+def _dated(type_: InstanceType, place: Region, settings: Settings, reading: Reading) -> Offer:
+    source = f"price table of gpujob: {type_.source}"
+    return _offer(type_, place, type_.micros_per_hour, settings, source, type_.as_of, reading)
 
 
 def cheapest_zones(spot: Mapping[tuple[str, str], int], type_: str) -> list[str]:
@@ -106,7 +113,7 @@ def spot_micros(offer: Offer, region: Region) -> int:
 
 def _offer(
     type_: InstanceType, place: Region, price: int, settings: Settings, source: str, as_of: str, reading: Reading,
-    *, spot: bool = False, missing: str = "",
+    *, spot: bool = False,
 ) -> Offer:  # fmt: skip
     return Offer(
         backend=NAME,
@@ -129,7 +136,7 @@ def _offer(
             spot=spot,
             interruptions_per_hour=INTERRUPTIONS_PER_HOUR if spot else 0.0,
         ),
-        missing=missing or _over_quota(type_, place.name, reading, spot=spot),
+        missing=_over_quota(type_, place.name, reading, spot=spot),
     )
 
 

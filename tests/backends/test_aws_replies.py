@@ -82,6 +82,10 @@ def test_live_prices_go_before_dated_ones_and_a_region_without_any_is_not_offere
     assert (offer.micros_per_hour, offer.as_of) == (905_000, "2026-11-28")
     assert "2 vCPUs" in offer.missing
     assert "L-DB2E81BA" in offer.missing
+    assert not offer.caveat
+    assert all(
+        "GetProducts" in each.caveat for each in catalog.live_offers("us-east-1", catalog.Reading(), Settings(), "")
+    )
     assert not list(catalog.live_offers("eu-west-1", catalog.Reading(), Settings(), "2026-11-28"))
 
 

@@ -58,6 +58,7 @@ class AwsEmulator:
         self._tokens: dict[tuple[str, str], tuple[Form, str, bytes]] = {}
         self._lock = threading.RLock()
         self._moto, self._moto_port = _start_moto()
+        self._moto_url = f"http://127.0.0.1:{self._moto_port}"
         self._server = EmulatorServer(0, _handler(self), "aws")
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -127,16 +128,42 @@ class AwsEmulator:
         for box in self.boxes():
             box.control().joinpath("ahead").write_text(str(round(self.clock.now() - time.time())))
 
+    def fail(self, box: Box) -> None:
+        """An instance is gone without anybody's doing."""
+        self._end(box, "Server.InternalError")
+
+    # --- the account, as its owner sees it ---
+
     def left(self, resource: str) -> list[dict[str, Any]]:
         """What the account still has of ``security_groups``, ``volumes`` or ``key_pairs``, but for its default ones."""
+        found = self._as_owner(lambda ec2: getattr(ec2, f"describe_{resource}")())
+        listed = next(value for name, value in found.items() if name != "ResponseMetadata")
+        return [each for each in listed if each.get("GroupName") != "default"]
+
+    def running(self) -> list[str]:
+        """Ids of all instances that could cost something, whoever made them."""
+        found = self._as_owner(lambda ec2: ec2.describe_instances())
+        instances = [each for group in found["Reservations"] for each in group["Instances"]]
+        return [each["InstanceId"] for each in instances if each["State"]["Name"] != "terminated"]
+
+    def run_for_another(self, tags: dict[str, str]) -> str:
+        """An instance that somebody else rents in the same account; its id."""
+        form = {"Action": "RunInstances", "ImageId": AMI, "InstanceType": "g6.xlarge", "MinCount": "1", "MaxCount": "1",
+                "TagSpecification.1.ResourceType": "instance", "Version": "2016-11-15"}  # fmt: skip
+        for number, (key, value) in enumerate(tags.items(), 1):
+            form |= {f"TagSpecification.1.Tag.{number}.Key": key, f"TagSpecification.1.Tag.{number}.Value": value}
+        _, reply = self._pass(form, {"Authorization": _credential("us-east-1")})
+        return next(replies.parsed(reply).iter("instanceId")).text or ""
+
+    def _as_owner(self, ask: Callable[[Any], Any]) -> Any:
         import boto3
 
         keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY}
-        ec2 = boto3.client("ec2", endpoint_url=self.url, region_name="us-east-1", **keys)
-        found = getattr(ec2, f"describe_{resource}")()
-        ec2.close()
-        listed = next(value for name, value in found.items() if name != "ResponseMetadata")
-        return [each for each in listed if each.get("GroupName") != "default"]
+        ec2 = boto3.client("ec2", endpoint_url=self._moto_url, region_name="us-east-1", **keys)
+        try:
+            return ask(ec2)
+        finally:
+            ec2.close()
 
     # --- serving ---
 
