@@ -106,6 +106,12 @@ def _image(text: str) -> str:
     return text
 
 
+def _profile(text: str) -> str:
+    if not re.fullmatch(r"[\w.@:/+=,-]{1,128}", text, re.ASCII):
+        raise ValueError(f"{text!r} is not the name of a profile; write one as it stands in ~/.aws/config")
+    return text
+
+
 def _names(text: str) -> tuple[str, ...]:
     if not re.fullmatch(r"[A-Za-z0-9-]+(\s*,\s*[A-Za-z0-9-]+)*", text):
         raise ValueError(f"{text!r} is not a list of names; write them with commas, such as EU-RO-1,US-TX-3, or any")
@@ -350,7 +356,10 @@ class Config:
     def set(self, name: str, text: str) -> None:
         """Check and store a setting. Raises ConfigError and changes nothing if it is not understood."""
         _parsed(name, _setting(name), text, self._path)
-        self._texts[name] = " ".join(text.split())
+        kept = " ".join(text.split())
+        if not kept.isprintable():
+            raise ConfigError(f"{name}: {text!r} has a character in it that cannot be seen; write it without.")
+        self._texts[name] = kept
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self._path.with_suffix(".draft")
         draft.write_text(_as_toml(self._texts), encoding="utf-8")

@@ -117,7 +117,6 @@ def test_the_worker_dies_for_good_and_the_instance_ends_itself(renter: AwsRenter
     assert 0.5 * attempt["reserved_micros"] < cost <= attempt["reserved_micros"]
     assert aws.created[0].reason == "Client.InstanceInitiatedShutdown"
     renter.run("cancel", job)
-    renter.run("resume", job, code=130)
     assert outcomes(renter.over(job)) == ["lost"]
 
 
