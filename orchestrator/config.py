@@ -131,12 +131,6 @@ def _regions(text: str) -> tuple[str, ...]:
     return names or tuple(regions())
 
 
-def _profile(text: str) -> str:
-    if not re.fullmatch(r"\w[\w.@+:/=-]{0,127}", text, re.ASCII):
-        raise ValueError(f"{text!r} is not the name of a profile of ~/.aws/config, or default")
-    return text
-
-
 def _ami(text: str) -> str:
     if not re.fullmatch(r"ami-[0-9a-f]+|/[\w./-]+", text, re.ASCII):
         raise ValueError(f"{text!r} is neither an image such as ami-0abc12 nor the name of an SSM parameter")
