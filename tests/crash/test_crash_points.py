@@ -2,7 +2,7 @@
 
 Whatever the point, the job must end as if nothing had happened. The points are not listed anywhere: a new one in the
 product is covered by being there. One attempt that succeeds is killed at every point; what comes after it in the other
-jobs is made of the same steps, so there every second or third point is enough until `make reliability` takes them all.
+jobs is made of the same steps, so there every fourth or sixth point is enough until `make reliability` takes them all.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def test_a_job_killed_for_memory_that_falls_back(tmp_path: Path, record_property
             check_record_of_crash(place, job, number)
         return crashed
 
-    record_property("crash_points", sweep(tmp_path, crash, first=2, every=stride(3)))
+    record_property("crash_points", sweep(tmp_path, crash, first=2, every=stride(6)))
 
 
 def test_a_cancelled_job(tmp_path: Path, record_property: Told) -> None:
@@ -133,7 +133,7 @@ def test_a_cancelled_job(tmp_path: Path, record_property: Told) -> None:
         check_whole(place, job)
         return status != 0
 
-    record_property("crash_points", sweep(tmp_path, crash, every=stride(2)))
+    record_property("crash_points", sweep(tmp_path, crash, every=stride(4)))
 
 
 def cancel_while_it_runs(place: Place, job: str, died: threading.Event) -> None:
