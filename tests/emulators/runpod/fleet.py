@@ -287,13 +287,13 @@ class Fleet:
         pod.up_since = time.monotonic()
         if self.faults.take("never ready", **facts):
             return
-        pod.up = True
         address = next_address()
         for port in pod.order.ports:
             number, _, kind = port.partition("/")
             if kind == "tcp":
                 upstream = address if number == "22" else ("127.0.0.1", int(number))
                 pod.proxies[int(number)] = FaultProxy(upstream, delay_seconds=self.settings.ssh_delay_seconds)
+        pod.up = True  # whoever sees that finds its ports
         if 22 in pod.proxies and self.faults.take("deaf ssh", **facts):
             pod.ssh.refuse()
         if not self.settings.machines:
