@@ -350,7 +350,10 @@ class Config:
     def set(self, name: str, text: str) -> None:
         """Check and store a setting. Raises ConfigError and changes nothing if it is not understood."""
         _parsed(name, _setting(name), text, self._path)
-        self._texts[name] = " ".join(text.split())
+        kept = " ".join(text.split())
+        if not kept.isprintable():
+            raise ConfigError(f"{name}: {kept!r} holds characters that a file of settings cannot.")
+        self._texts[name] = kept
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self._path.with_suffix(".draft")
         draft.write_text(_as_toml(self._texts), encoding="utf-8")
