@@ -352,7 +352,7 @@ class Config:
         _parsed(name, _setting(name), text, self._path)
         kept = " ".join(text.split())
         if not kept.isprintable():
-            raise ConfigError(f"{name}: {text!r} has a character in it that cannot be seen; write it without.")
+            raise ConfigError(f"{name}: {kept!r} holds characters that a file of settings cannot.")
         self._texts[name] = kept
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self._path.with_suffix(".draft")

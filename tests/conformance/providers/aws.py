@@ -18,8 +18,8 @@ class Aws(Adapter):
     ends_alone = "a guard in the instance, whose power-off AWS was told to take for its end"
     least_seconds = 40.0
     unfit = {
-        "dearer": "on demand costs what the price list says, and a spot instance that would cost more than offered is "
-        "not given: it is asked for with a MaxPrice",
+        "dearer": "on demand costs what the price list says; a spot instance is asked for with what was offered as its "
+        "MaxPrice, and not given for more",
     }
 
     def __init__(self, bench: Bench, cloud: AwsEmulator) -> None:

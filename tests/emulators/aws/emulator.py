@@ -11,21 +11,19 @@ import base64
 import contextlib
 import http.client
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from backends.aws.requests import quota_code
 from tests.emulators.aws import replies
 from tests.emulators.aws.fleet import SELF_SHUTDOWN, SPOT_TERMINATION, USER_SHUTDOWN, Box, Fleet, type_of
+from tests.emulators.aws.moto_server import MOTO_SECONDS, fresh_moto
 from tests.emulators.aws.replies import Refused
 from tests.emulators.clock import Clock
 from tests.emulators.guest.container import SSHD_PORT
@@ -34,7 +32,6 @@ from tests.emulators.serving import Dropped, EmulatorServer, hang_up
 AMI = "ami-1e749f67"
 """An Ubuntu of moto's, which stands for the Deep Learning AMI."""
 ACCESS_KEY, SECRET_KEY = "AKIAGPUJOBEMULATOR01", "emulated-secret-of-no-account"
-MOTO_STARTS_SECONDS = 120.0
 
 Form = dict[str, str]
 
@@ -57,7 +54,7 @@ class AwsEmulator:
         self._rules: list[dict[str, Any]] = []
         self._tokens: dict[tuple[str, str], tuple[Form, str, bytes]] = {}
         self._lock = threading.RLock()
-        self._moto, self._moto_port = _start_moto()
+        self._moto_port = fresh_moto()
         self._moto_url = f"http://127.0.0.1:{self._moto_port}"
         self._server = EmulatorServer(0, _handler(self), "aws")
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -318,7 +315,7 @@ class AwsEmulator:
         region = kept.get("Authorization", "").split("/")[2] if "/" in kept.get("Authorization", "") else "us-east-1"
         service = "sts" if form.get("Action") == "GetCallerIdentity" else "ec2"
         kept["Host"] = f"{service}.{region}.amazonaws.com"
-        connection = http.client.HTTPConnection("127.0.0.1", self._moto_port, timeout=MOTO_STARTS_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", self._moto_port, timeout=MOTO_SECONDS)
         try:
             connection.request("POST", "/", urlencode(form), kept)
             answer = connection.getresponse()
@@ -327,14 +324,9 @@ class AwsEmulator:
             connection.close()
 
     def close(self) -> None:
-        """End every machine, the proxy and moto."""
+        """End every machine, and the proxy."""
         self.fleet.close()
         self._server.stop()
-        assert self._moto.stdin
-        assert self._moto.stdout
-        self._moto.stdin.close()
-        self._moto.wait(60)
-        self._moto.stdout.close()
 
     def __enter__(self) -> AwsEmulator:
         return self
@@ -347,15 +339,6 @@ def _credential(region: str) -> str:
     return (
         f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260101/{region}/ec2/aws4_request, SignedHeaders=host, Signature=0"
     )
-
-
-def _start_moto() -> tuple[subprocess.Popen[str], int]:
-    process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("moto_process.py"))],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    assert process.stdout
-    return process, int(process.stdout.readline())
 
 
 def _handler(cloud: AwsEmulator) -> type[BaseHTTPRequestHandler]:
