@@ -217,8 +217,12 @@ def ask_interrupted(job: str) -> str:
     if not (sys.stdin.isatty() and is_terminal()):
         return "detach"
     say(f"\nThe job {job} runs on by itself.")
+    answers = {"": "detach", "d": "detach", "c": "cancel", "g": "go on"}
+    meant = None
     try:
-        answer = ask("[d]etach and let it run, [c]ancel it, or [g]o on watching? [d] ").lower()
+        while meant is None:
+            answer = ask("[d]etach and let it run, [c]ancel it, or [g]o on watching? [d] ")
+            meant = answers.get(answer.lower()[:1])
     except KeyboardInterrupt:
         return "detach"
-    return {"c": "cancel", "g": "go on"}.get(answer[:1], "detach")
+    return meant
