@@ -95,8 +95,9 @@ class Follower:
             say(f"  {warned('!')} {wrapped(text, 4).lstrip()}")
 
     def _show_outcome(self, outcome: str, summary: str, evidence: list[str]) -> None:
-        mark = good("✓") if outcome == "succeeded" else bad("✗")
-        say(f"  {mark} {bold(outcome)}: {wrapped(summary, 6).lstrip()}")
+        mark, styled = ("✓", good) if outcome == "succeeded" else ("✗", bad)
+        text = wrapped(f"{mark} {outcome}: {summary}", 2, 4)
+        say(text.replace(f"{mark} {outcome}", f"{styled(mark)} {bold(outcome)}", 1))
         for line in new_evidence(outcome, summary, evidence):
             say(dim(wrapped(line, 6)))
 
