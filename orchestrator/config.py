@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -105,6 +106,12 @@ def _image(text: str) -> str:
     return text
 
 
+def _profile(text: str) -> str:
+    if not re.fullmatch(r"[\w.@:/+=,-]{1,128}", text, re.ASCII):
+        raise ValueError(f"{text!r} is not the name of a profile; write one as it stands in ~/.aws/config")
+    return text
+
+
 def _names(text: str) -> tuple[str, ...]:
     if not re.fullmatch(r"[A-Za-z0-9-]+(\s*,\s*[A-Za-z0-9-]+)*", text):
         raise ValueError(f"{text!r} is not a list of names; write them with commas, such as EU-RO-1,US-TX-3, or any")
@@ -113,6 +120,28 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _shown_names(names: tuple[str, ...]) -> str:
     return ",".join(names) or "any"
+
+
+def _regions(text: str) -> tuple[str, ...]:
+    from backends.aws.tables import regions
+
+    names = _names(text)
+    if unknown := [name for name in names if name not in regions()]:
+        raise ValueError(f"{unknown[0]!r} is no region that prices are known of: {', '.join(regions())}")
+    return names or tuple(regions())
+
+
+def _ami(text: str) -> str:
+    if not re.fullmatch(r"ami-[0-9a-f]+|/[\w./-]+", text, re.ASCII):
+        raise ValueError(f"{text!r} is neither an image such as ami-0abc12 nor the name of an SSM parameter")
+    return text
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no network; write one such as 203.0.113.7/32 ({error})") from None
 
 
 SETTINGS: dict[str, Setting] = {
@@ -188,6 +217,41 @@ SETTINGS: dict[str, Setting] = {
     ),
     "colab.poll": Setting("how often Google Drive is asked what is new", "2s", parse_duration, format_duration),
     "colab.api": Setting("another address of Google Drive's API", "default", _default_or(_api), _or_default),
+    "aws.regions": Setting(
+        "regions to rent in, such as us-east-1,us-west-2; each is asked in turn", "us-east-1", _regions, _shown_names
+    ),
+    "aws.profile": Setting(
+        "a profile of ~/.aws/config; default: whatever AWS's own tools would take",
+        "default",
+        _default_or(_profile),
+        _or_default,
+    ),
+    "aws.spot": Setting(
+        "whether spot instances may be rented, which AWS takes back with two minutes' notice",
+        "no",
+        yes_or_no,
+        shown_yes_or_no,
+    ),
+    "aws.disk": Setting("the disk of every instance, unless its job needs more", "100 GB", parse_size, format_size),
+    "aws.ami": Setting(
+        "the image to start from: ami-... or the name of an SSM parameter; default: the newest Deep Learning Base AMI",
+        "default",
+        _default_or(_ami),
+        _or_default,
+    ),
+    "aws.ssh_from": Setting(
+        "the network SSH is admitted from, such as 203.0.113.7/32; default: this machine's address as Amazon sees it",
+        "default",
+        _default_or(_network),
+        _or_default,
+    ),
+    "aws.ssh_port": Setting("the port on which the image's sshd listens", "22", _one_or_more),
+    "aws.list_lag": Setting(
+        "how long an instance whose reply was lost may be missing from AWS's list",
+        "60s",
+        parse_duration,
+        format_duration,
+    ),
     "attempt.start_deadline": Setting(
         "how long a rented machine may take until it can be reached; then it is given back",
         "15m",

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 
 import pytest
+
+NO_AWS = {"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent"}
+
+
+def pytest_configure() -> None:
+    """Whoever runs the tests may be signed in to AWS, or be on a machine of it: no test may ask that account."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(NO_AWS, AWS_EC2_METADATA_DISABLED="true")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1487,7 +1487,7 @@ class Supervisor:
         if os.path.exists(request):
             return "request", str(read_record(request).get("reason") or "asked to end")
         if self._told_to_end:
-            return "request", "the runner got SIGTERM: the machine may be shutting down"
+            return "shutdown", "the runner got SIGTERM: the machine may be shutting down"
         used, allowed = self._record["ram_bytes"] or 0, self._cap.bytes or 0
         if self._cap.means == "watch" and used > allowed:
             return "memory_cap", "%d bytes of RAM in use, %d allowed" % (used, allowed)

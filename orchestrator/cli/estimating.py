@@ -13,6 +13,7 @@ from backends.hardware import SPILLS, Gpu, find_gpus, spills_to_ram
 from backends.units import format_chance, format_size
 from orchestrator.catalog.gpus import GpuFacts, bundled_gpus
 from orchestrator.catalog.places import Target, bundled_targets
+from orchestrator.cli.options import variant_named
 from orchestrator.cli.probed import probed_fits, probed_value
 from orchestrator.cli.screen import bad as wrong
 from orchestrator.cli.screen import bold, dim, good, plain, say, say_json, warned
@@ -28,6 +29,7 @@ from orchestrator.planning.memory.levers import in_words, largest_batch, largest
 from orchestrator.planning.probe import Probed
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.model import JobSpec
+from orchestrator.spec.problems import Problem, SpecError
 
 BAR = 32
 HERE = "here:"
@@ -43,30 +45,21 @@ def estimate_spec(
 ) -> int:  # fmt: skip
     """Print the estimate. Exit code 0; 3 if a GPU or target was named and it does not fit."""
     spec = load_spec(path, params)
-    name = _variant(spec, variant)
+    name = variant_named(spec, variant)
     assume_gpu = gpu is not None or not (target or _says_no_gpu(spec, name))
     found = subject(spec, name, home.hub, ask_hub=True, assume_gpu=assume_gpu)
     probed = kept_probe(home, spec, name, files_to_send(spec, home)) if spec.probe and not exact else None
     if probed:
         value, fits = _probed(probed, full_batch(spec, name), _gpus(gpu), target, named=gpu is not None)
     elif found is None:
-        raise typer.BadParameter(
-            f"{path} has no model section; add one, such as model: {{hf: microsoft/phi-1_5}}, or for your own "
-            "code a probe section, and run `gpujob probe`"
-        )
+        hint = "add one, such as model: {hf: microsoft/phi-1_5}; or a probe section, and run `gpujob probe`"
+        raise SpecError([Problem("it has no model section", str(path), None, hint)])
     else:
         estimate, added = _traced(found, spec, name) if exact else (estimate_memory(found), {})
         value, fits = _estimated(found, estimate, _gpus(gpu), target, named=gpu is not None)
         value |= added
     say_json(value) if as_json else say(_text(value))
     return 3 if (gpu or target) and any(fit.verdict == "no" for fit in fits) else 0
-
-
-def _variant(spec: JobSpec, name: str | None) -> str:
-    try:
-        return spec.variant(name).name if name else spec.variants[0].name
-    except KeyError as error:
-        raise typer.BadParameter(str(error.args[0])) from None
 
 
 def _says_no_gpu(spec: JobSpec, variant: str) -> bool:

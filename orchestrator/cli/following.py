@@ -95,8 +95,9 @@ class Follower:
             say(f"  {warned('!')} {wrapped(text, 4).lstrip()}")
 
     def _show_outcome(self, outcome: str, summary: str, evidence: list[str]) -> None:
-        mark = good("✓") if outcome == "succeeded" else bad("✗")
-        say(f"  {mark} {bold(outcome)}: {wrapped(summary, 6).lstrip()}")
+        mark, styled = ("✓", good) if outcome == "succeeded" else ("✗", bad)
+        text = wrapped(f"{mark} {outcome}: {summary}", 2, 4)
+        say(text.replace(f"{mark} {outcome}", f"{styled(mark)} {bold(outcome)}", 1))
         for line in new_evidence(outcome, summary, evidence):
             say(dim(wrapped(line, 6)))
 
@@ -217,8 +218,12 @@ def ask_interrupted(job: str) -> str:
     if not (sys.stdin.isatty() and is_terminal()):
         return "detach"
     say(f"\nThe job {job} runs on by itself.")
+    answers = {"": "detach", "d": "detach", "c": "cancel", "g": "go on"}
+    meant = None
     try:
-        answer = ask("[d]etach and let it run, [c]ancel it, or [g]o on watching? [d] ").lower()
+        while meant is None:
+            answer = ask("[d]etach and let it run, [c]ancel it, or [g]o on watching? [d] ")
+            meant = answers.get(answer.lower()[:1])
     except KeyboardInterrupt:
         return "detach"
-    return {"c": "cancel", "g": "go on"}.get(answer[:1], "detach")
+    return meant

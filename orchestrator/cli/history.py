@@ -32,6 +32,8 @@ def import_history(home: Home, file: Path) -> int:
     """Record the observations that are new. Raises HistoryError and records nothing if a line is wrong."""
     try:
         found = list(from_lines(file.read_text(encoding="utf-8").splitlines()))
+    except OSError as error:
+        raise HistoryError(f"{file}: {error.strerror}. Nothing was imported.") from None
     except UnicodeDecodeError:
         raise HistoryError(f"{file} is not a file of JSON lines. Nothing was imported.") from None
     added = add_observations(Store(home.journal), found)

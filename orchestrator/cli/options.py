@@ -14,6 +14,7 @@ from orchestrator.planning.plan import Priority
 
 if TYPE_CHECKING:
     from orchestrator.cli.submitting import Wish
+    from orchestrator.spec.model import JobSpec
 
 
 def _budget(text: str) -> str:
@@ -93,6 +94,14 @@ def wish_from(
         parse_duration(max_runtime) if max_runtime else None,
         tuple(param or ()),
     )
+
+
+def variant_named(spec: JobSpec, name: str | None) -> str:
+    """The variant that was typed, the first if none was. Raises BadParameter."""
+    try:
+        return spec.variant(name).name if name else spec.variants[0].name
+    except KeyError as error:
+        raise typer.BadParameter(str(error.args[0])) from None
 
 
 def checked_date(text: str) -> str:

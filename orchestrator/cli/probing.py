@@ -7,9 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from backends.units import format_size
+from orchestrator.cli.options import variant_named
 from orchestrator.cli.probed import interval
 from orchestrator.cli.screen import bold, complain, dim, good, say, say_json
 from orchestrator.clock import SystemClock
@@ -26,10 +25,7 @@ from orchestrator.spec.load import load_spec
 def probe_spec(home: Home, path: Path, variant: str | None, params: Mapping[str, str], *, as_json: bool) -> int:
     """Probe, keep what came of it, print it. Raises ProbeFailed and what loading a spec raises."""
     spec = load_spec(path, params)
-    try:
-        name = spec.variant(variant).name if variant else spec.variants[0].name
-    except KeyError as error:
-        raise typer.BadParameter(str(error.args[0])) from None
+    name = variant_named(spec, variant)
     files = files_to_send(spec, home.ensure())
     local = Backends(home, Config(home.config)).get("local")
     probed = Prober(home, local, SystemClock(), spec, files, name, complain).probe()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -10,7 +11,7 @@ import shutil
 from backends.units import format_usd
 from orchestrator.cli.submitting import Prepared, Wish
 from orchestrator.clock import SystemClock, stamp
-from orchestrator.home import Home
+from orchestrator.home import Home, HomeError
 from orchestrator.lifecycle.jobfile import kept_environment
 from orchestrator.lifecycle.memory_needs import requests_for_traces
 from orchestrator.lifecycle.planning import recordable
@@ -52,9 +53,14 @@ def record(home: Home, store: Store, wish: Wish, prepared: Prepared, smoked: Smo
         snapshot(spec.workdir, prepared.files, home.source(job_id))
         told = [("smoke", smoked.note, smoked.to_json())] if smoked else []
         add_job(store, job, f"submitted with a budget of {format_usd(wish.budget_micros)}", told)
-    except BaseException:
+    except BaseException as error:
         Vault(home).forget(job_id)
         shutil.rmtree(home.folder(job_id), ignore_errors=True)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise HomeError(
+                f"No space left in {home.root} for a copy of the job's files. Nothing was submitted. Free some disk "
+                "space, exclude files in .gpujobignore, or point GPUJOB_HOME to a bigger disk."
+            ) from error
         raise
     return job_id
 

@@ -6,7 +6,7 @@ import logging
 import sys
 
 from backends.base import BackendError
-from orchestrator.cli.failing import FAILED
+from orchestrator.cli.failing import CANCELLED, FAILED
 from orchestrator.cli.following import Follower, ask_interrupted
 from orchestrator.cli.plans import plan_text
 from orchestrator.cli.recording import record
@@ -33,8 +33,25 @@ from orchestrator.records.store import Store
 
 def submit_and_follow(home: Home, wish: Wish, *, detach: bool, yes: bool, as_json: bool, smoke: bool = False) -> int:
     """Plan, run it tiny here if asked to, ask, record, and watch to the end unless detached."""
-    home.ensure()
-    store = Store(home.journal)
+    store = Store(home.ensure().journal)
+    try:
+        job = _submitted(home, store, wish, yes=yes, as_json=as_json, smoke=smoke)
+    except KeyboardInterrupt:
+        complain("interrupted; nothing was submitted")
+        return CANCELLED
+    if isinstance(job, int):
+        return job
+    if not (detach or as_json):
+        say(f"\n{bold(job)} submitted")
+    ensure_worker(home)
+    if detach:
+        say_submitted(job, as_json=as_json)
+        return 0
+    return _wait_for_json(home, job) if as_json else watch(home, store, job)
+
+
+def _submitted(home: Home, store: Store, wish: Wish, *, yes: bool, as_json: bool, smoke: bool) -> str | int:
+    """The id of the job that is recorded; or the exit code where none is."""
     prepared = prepare(home, Reader(home.journal), wish)
     if smoke:
         smoke_settings(prepared.spec)
@@ -51,16 +68,8 @@ def submit_and_follow(home: Home, wish: Wish, *, detach: bool, yes: bool, as_jso
         return stopped.code
     if not agreed(prepared.plan, yes=yes):
         complain("nothing was submitted")
-        return 130
-    job = record(home, store, wish, prepared, smoked)
-    ensure_worker(home)
-    if detach:
-        say_submitted(job, as_json=as_json)
-        return 0
-    if as_json:
-        return _wait_for_json(home, job)
-    say(f"\n{bold(job)} submitted")
-    return watch(home, store, job)
+        return CANCELLED
+    return record(home, store, wish, prepared, smoked)
 
 
 def _warn_of_fleeting_keys(home: Home, plan: Plan) -> None:

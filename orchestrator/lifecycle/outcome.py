@@ -45,7 +45,7 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
     """The user stopped it, or we did for the user."""
     LOST = "lost"
-    """The machine or the runner is gone, and nobody saw how the run ended."""
+    """The machine or the runner is gone, and nobody saw how the run ended; or the machine was shut down under it."""
     UNREACHABLE = "unreachable"
     """The machine could not be reached until we gave it up, or is not what is paid for."""
     NO_CAPACITY = "no_capacity"
@@ -156,6 +156,7 @@ _STOPS = {
     "deadline": (Outcome.DEADLINE, "its allowed time was over"),
     "lease": (Outcome.DEADLINE, "the time that this machine was reserved for was over"),
     "idle": (Outcome.DEADLINE, "it did nothing for longer than its idle limit"),
+    "shutdown": (Outcome.LOST, "its machine was shutting down, or somebody ended the runner"),
 }
 _REASONS = {
     "cancelled": (Outcome.CANCELLED, "cancelled by the user"),
@@ -180,7 +181,8 @@ def _stopped(case: Case, outcome: Outcome, why: str) -> _Ruling:
     seconds = case.facts.run_seconds
     ran = () if seconds is None else (f"it had run for {format_duration(seconds)}",)
     words = (case.words.quote,) if case.words else ()
-    return _Ruling(outcome, f"stopped: {why}", (f"stopped by us: {why}", *ran, *case.kills_in_cap, *words))
+    ended, by = ("lost", "ended from outside") if outcome is Outcome.LOST else ("stopped", "stopped by us")
+    return _Ruling(outcome, f"{ended}: {why}", (f"{by}: {why}", *ran, *case.kills_in_cap, *words))
 
 
 def _refused_by_preflight(case: Case) -> _Ruling | None:

@@ -131,7 +131,7 @@ def test_full_at_the_submission(small_disk: SmallDisk) -> None:
     filler = fill(place, 2 * MIB)
     again = place.call("submit", str(place.folder / "spec" / "job.yaml"), "--budget", "1", "--detach")
     assert again.returncode == 1
-    assert "No space left" in again.stderr
+    assert f"No space left in {place.home.root}" in again.stderr
     assert "Traceback" not in again.stderr
     assert [row["id"] for row in place.rows("SELECT id FROM job")] == [job]
     filler.unlink()

@@ -145,7 +145,7 @@ def test_ctrl_c_and_cancel_end_the_job(user: Gpujob, terminal: Callable[..., Ter
     job = begun(user)
     screen.press(CTRL_C)
     screen.until(ASKED)
-    screen.press("c\r")
+    screen.press("what?\rc\r")
     assert screen.end() == 130, screen.seen
     assert user.show(job)["state"] == "cancelled"
 

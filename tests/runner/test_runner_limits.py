@@ -96,7 +96,7 @@ def test_a_machine_that_shuts_down_is_on_record(job: Job) -> None:
     job.write("sleep 600").start()
     os.kill(job.running()["supervisor_pid"], signal.SIGTERM)
     record = job.ended()
-    assert record["stopped_by"] == "request"
+    assert record["stopped_by"] == "shutdown"
     assert "SIGTERM" in record["stop_reason"]
 
 

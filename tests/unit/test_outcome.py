@@ -293,6 +293,8 @@ OURS = [
         {"signal": 9, "stopped_by": "deadline", "ram_bytes": 399 * MB, "memory_cap_bytes": 400 * MB}),
     did("idle", Outcome.DEADLINE, "idle", {"signal": 15, "stopped_by": "idle", "oom_kills_in_cap": 0}),
     did("end of the lease", Outcome.DEADLINE, "reserved", {"signal": 15, "stopped_by": "lease"}),
+    did("the machine is shut down", Outcome.LOST, "shutting down",
+        {"signal": 15, "stopped_by": "shutdown", "stop_reason": "the runner got SIGTERM"}),
     did("another of our reasons", Outcome.CANCELLED, "superseded",
         {"signal": 15, "stopped_by": "request", "stop_reason": "superseded"}),
 ]  # fmt: skip

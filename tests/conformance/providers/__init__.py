@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from tests.conformance.providers.adapter import Adapter, Bench
+from tests.conformance.providers.aws import aws
 from tests.conformance.providers.colab import colab
 from tests.conformance.providers.lambda_cloud import lambda_cloud
 from tests.conformance.providers.local import local
@@ -16,6 +17,7 @@ PROVIDERS: dict[str, Callable[[Bench], AbstractContextManager[Adapter]]] = {
     "local": local,
     "runpod": runpod,
     "colab": colab,
+    "aws": aws,
     "lambda": lambda_cloud,
     "rented": rented,
 }

@@ -1,0 +1,138 @@
+"""Asks AWS by boto3: one call, one request. Never waits, never asks twice, and never sees a key itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from threading import Lock
+from typing import Any, TypeVar
+
+import boto3
+from botocore import exceptions
+from botocore.config import Config
+
+from backends.aws.replies import Malformed, page_of, problem
+from backends.aws.requests import Ask
+from backends.aws.settings import HOW_TO_SIGN_IN
+from backends.base import AuthError, BackendError, Lost, Rejected, Transient
+
+T = TypeVar("T")
+
+CONNECT_SECONDS, REPLY_SECONDS = 10.0, 30.0
+MOST_PAGES = 100
+
+_UNSENT = (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError, exceptions.ProxyConnectionError)
+_SIGN_IN = (
+    exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError,
+    exceptions.ProfileNotFound, exceptions.TokenRetrievalError, exceptions.SSOError, exceptions.NoAuthTokenError,
+)  # fmt: skip
+
+
+class Client:
+    """One session, shared by threads; boto3 finds the credentials, as every AWS tool does, and keeps them."""
+
+    def __init__(self, profile: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._profile = profile or None
+        self._clock = clock
+        self._lock = Lock()
+        self._session: Any = None
+        self._services: dict[tuple[str, str], Any] = {}
+        self._provider_time: tuple[datetime, float] | None = None
+
+    def call(self, ask: Ask) -> Mapping[str, Any]:
+        """The reply. Raises Transient for what may pass, Lost where an instance may have been made though no good reply
+        came, NoCapacity, Rejected or AuthError for a refusal.
+        """
+        reply = self.call_unless(ask, frozenset())
+        assert reply is not None
+        return reply
+
+    def call_unless(self, ask: Ask, codes: Collection[str]) -> Mapping[str, Any] | None:
+        """The same; None where AWS refuses with one of ``codes``."""
+        try:
+            reply: Mapping[str, Any] = getattr(self._service(ask), ask.operation)(**ask.params)
+        except exceptions.ClientError as error:
+            self._learn(error.response)
+            if (error.response.get("Error") or {}).get("Code") in codes:
+                return None
+            raise _refusal(ask, error.response) from None
+        except (exceptions.BotoCoreError, exceptions.HTTPClientError) as error:
+            raise _failure(ask, error) from error
+        self._learn(reply)
+        return reply
+
+    def read(self, ask: Ask, parse: Callable[[Mapping[str, Any]], T]) -> T:
+        """What ``parse`` makes of the reply; one out of contract is Transient, or Lost after renting."""
+        reply = self.call(ask)
+        try:
+            return parse(reply)
+        except (Malformed, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            words = f"{ask.doing}: AWS's reply makes no sense: {error}"
+            raise (Lost if ask.rents else Transient)(words) from error
+
+    def pages(self, ask: Callable[[str], Ask], parse: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
+        """What ``parse`` makes of each page of a list; ``ask`` gets the token of the page."""
+        page = ""
+        for _ in range(MOST_PAGES):
+            wanted, after = ask(page), ""
+
+            def read(reply: Mapping[str, Any]) -> T:
+                nonlocal after
+                after = page_of(reply)
+                return parse(reply)
+
+            yield self.read(wanted, read)
+            if not after:
+                return
+            page = after
+        raise Transient(f"{ask('').doing}: the list has no end")
+
+    def now(self) -> datetime | None:
+        """AWS's clock, carried on by ours that nobody can set; None before the first reply."""
+        if self._provider_time is None:
+            return None
+        date, seen = self._provider_time
+        return date + timedelta(seconds=self._clock() - seen)
+
+    def _service(self, ask: Ask) -> Any:
+        with self._lock:  # a session makes its clients one at a time; clients may be shared
+            if self._session is None:
+                self._session = boto3.Session(profile_name=self._profile)
+            if (ask.service, ask.region) not in self._services:
+                config = Config(
+                    connect_timeout=CONNECT_SECONDS,
+                    read_timeout=REPLY_SECONDS,
+                    retries={"total_max_attempts": 1},
+                    user_agent_extra="gpujob",
+                )
+                self._services[ask.service, ask.region] = self._session.client(
+                    ask.service, region_name=ask.region, config=config
+                )
+            return self._services[ask.service, ask.region]
+
+    def _learn(self, reply: Mapping[str, Any]) -> None:
+        headers = (reply.get("ResponseMetadata") or {}).get("HTTPHeaders") or {}
+        try:
+            self._provider_time = (parsedate_to_datetime(headers["date"]).astimezone(UTC), self._clock())
+        except (KeyError, ValueError):
+            return
+
+
+def _refusal(ask: Ask, response: Mapping[str, Any]) -> BackendError:
+    error = response.get("Error") or {}
+    status = int((response.get("ResponseMetadata") or {}).get("HTTPStatusCode") or 0)
+    return problem(ask, status, str(error.get("Code") or ""), str(error.get("Message") or ""))
+
+
+def _failure(ask: Ask, error: Exception) -> BackendError:
+    """What went wrong between us and AWS, before, while or after it was asked."""
+    words = f"{ask.doing}: {error}"
+    if isinstance(error, _SIGN_IN):
+        return AuthError(f"AWS needs credentials, and there are none that work: {error}", advice=f"{HOW_TO_SIGN_IN}.")
+    if isinstance(error, exceptions.ParamValidationError):
+        return Rejected(words)
+    if isinstance(error, _UNSENT):
+        return Transient(f"{ask.doing}: AWS cannot be reached: {error}")
+    return Lost(words) if ask.rents else Transient(words)

@@ -1,0 +1,129 @@
+"""Jobs on EC2 by the real command: what AWS refuses, loses and takes back, and what is left when all is over."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_kit import ON_L4, SHORT, AwsRenter, aws_renter_in
+from e2e_kit import eventually
+
+from orchestrator.clock import moment
+from tests.emulators.account_kit import rows
+from tests.emulators.aws import AwsEmulator
+from tests.emulators.aws_account_kit import spent
+
+pytestmark = [pytest.mark.needs("guests"), pytest.mark.needs("moto"), pytest.mark.timeout(600)]
+
+LEFT_SECONDS = 20.0
+ON_DEMAND, SPOT = "g6.xlarge in us-east-1", "spot g6.xlarge in us-east-1"
+QUICK = "mkdir -p out; echo $GPUJOB_RUN > out/key; nvidia-smi -L > out/gpus"
+SLEEPS = "echo at work; sleep 600"
+RESUMES = """
+mkdir -p out ck; [ -e ck/at ] && { cp ck/at out/resumed; exit 0; }
+echo step-7 > ck/at; echo begun > out/begun; echo at work; sleep 600
+"""
+CUDA_OOM = """
+mkdir -p out; size=$(nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits); echo $size > out/seen
+if [ $size -lt 70000 ]; then
+cat >&2 <<'END'
+Traceback (most recent call last):
+  File "train.py", line 12, in <module>
+torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 21.96 GiB of \
+which 1.12 GiB is free. Process 9 has 20.84 GiB memory in use.
+END
+exit 1
+fi
+"""
+
+
+@pytest.fixture
+def aws() -> Iterator[AwsEmulator]:
+    with AwsEmulator() as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def renter(tmp_path: Path, aws: AwsEmulator, record_property: Callable[[str, object], None]) -> Iterator[AwsRenter]:
+    with aws_renter_in(tmp_path, aws, record_property) as someone:
+        yield someone
+
+
+def outcomes(detail: dict[str, Any]) -> list[str]:
+    return [attempt["outcome"] for attempt in detail["attempts"]]
+
+
+def test_two_zones_have_none_the_third_has_one_and_its_reply_is_lost(renter: AwsRenter, aws: AwsEmulator) -> None:
+    for zone in ("us-east-1a", "us-east-1b"):
+        aws.no_capacity(zone)
+    aws.lose_reply()
+    detail = renter.rent(renter.job(QUICK, *ON_L4))
+    assert outcomes(detail) == ["succeeded"]
+    assert detail["attempts"][0]["offer"] == ON_DEMAND
+    (box,) = aws.created
+    assert box.zone == "us-east-1c"
+    assert box.ends_with_shutdown
+    assert [each for each in aws.asked if each.startswith("RunInstances")] == [
+        "RunInstances us-east-1a", "RunInstances us-east-1b", "RunInstances us-east-1c"
+    ]  # fmt: skip
+    assert renter.fetched(detail, 1, "out/key").strip() == f"{detail['id']}-a1"
+    assert "L4" in renter.fetched(detail, 1, "out/gpus")
+    metered = box.cost_usd(aws.clock.now())
+    assert metered <= float(detail["spent_usd"]), "never below the bill"
+    secrets = [aws.env["AWS_SECRET_ACCESS_KEY"], aws.env["AWS_ACCESS_KEY_ID"]]
+    files = [path for path in renter.home.rglob("*") if path.is_file()]
+    assert not [path for path in files if any(word.encode() in path.read_bytes() for word in secrets)]
+
+
+def test_a_quota_of_nothing_is_said_with_the_place_to_ask_for_more(renter: AwsRenter, aws: AwsEmulator) -> None:
+    aws.quotas["L-DB2E81BA"] = 0
+    spec = renter.job(QUICK, *ON_L4)
+    plan = renter.json("plan", spec, "--budget", "1", "--backend", "aws", code=3)
+    said = " ".join(each["reason"] for each in plan["rejected"])
+    assert "0 vCPUs of on-demand G instances" in said
+    assert "servicequotas/home/services/ec2/quotas/L-DB2E81BA" in said
+    assert not aws.created
+
+
+def test_a_spot_instance_is_taken_back_and_the_next_rung_goes_on(renter: AwsRenter, aws: AwsEmulator) -> None:
+    renter.set("aws.spot", "yes")
+    aws.spot_prices = {("g6.xlarge", "us-east-1d"): 0.30, ("g6.xlarge", "us-east-1b"): 0.35}
+    job = renter.rent_detached(renter.job(RESUMES, *ON_L4, "checkpoints: [ck/]"), "--priority", "cost")
+    renter.until_said(job, 1, "at work")
+    first = renter.box()
+    assert (first.spot, first.zone) == (True, "us-east-1d"), "the cheapest zone"
+    aws.spot_prices = {}
+    aws.notice(first)
+    eventually(lambda: rows(renter.home, "SELECT 1 FROM attempt WHERE job_id = ? AND number = 2", job), "a second try")
+    detail = renter.over(job)
+    assert outcomes(detail) == ["preempted", "no_capacity", "succeeded"]
+    assert [attempt["offer"] for attempt in detail["attempts"]] == [SPOT, SPOT, ON_DEMAND]
+    assert renter.fetched(detail, 3, "out/resumed") == "step-7\n"
+
+
+def test_the_worker_dies_for_good_and_the_instance_ends_itself(renter: AwsRenter, aws: AwsEmulator) -> None:
+    job = renter.rent_detached(renter.job(SLEEPS, *ON_L4))
+    renter.until_said(job, 1, "at work")
+    renter.stop_workers(signal.SIGKILL)
+    (row,) = rows(renter.home, "SELECT ends_at FROM lease")
+    aws.advance((moment(row["ends_at"]) - datetime.now(UTC)).total_seconds() - LEFT_SECONDS)
+    eventually(lambda: not aws.boxes(), "the end of the instance, by itself")
+    (attempt,) = rows(renter.home, "SELECT * FROM attempt")
+    cost = spent(aws, renter.home, attempt["key"])
+    assert 0.5 * attempt["reserved_micros"] < cost <= attempt["reserved_micros"]
+    assert aws.created[0].reason == "Client.InstanceInitiatedShutdown"
+    renter.run("cancel", job)
+    assert outcomes(renter.over(job)) == ["lost"]
+
+
+def test_out_of_memory_on_24_gb_falls_to_48_then_80(renter: AwsRenter, aws: AwsEmulator) -> None:
+    needs = ("needs: {gpu: {names: [L4, L40S, H100 SXM]}, ram: 4 GB}", *SHORT)
+    detail = renter.rent(renter.job(CUDA_OOM, *needs), "--priority", "cost", "--budget", "10")
+    *failed, last = outcomes(detail)
+    assert (set(failed), last) == ({"oom_gpu"}, "succeeded")
+    assert list(dict.fromkeys(box.type.gpu for box in aws.created)) == ["L4", "L40S", "H100 SXM"]
+    assert renter.fetched(detail, len(failed) + 1, "out/seen").strip() == "80498"
