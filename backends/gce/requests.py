@@ -106,9 +106,7 @@ def gib(size: int) -> int:
 
 def get_instance(project: str, zone: str, name: str) -> Ask:
     """One instance as it is now."""
-    return Ask(
-        "instances", "get", f"looking at instance {name}", {"project": project, "zone": zone, "instance": name}
-    )
+    return Ask("instances", "get", f"looking at instance {name}", {"project": project, "zone": zone, "instance": name})
 
 
 def list_instances(project: str, label: str, value: str, page: str = "") -> Ask:
