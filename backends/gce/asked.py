@@ -1,8 +1,8 @@
 """Where each machine was asked for: in which zone, when, and whether Google's answer was heard.
 
-A mark is on disk before a zone is asked, and stays until the machine is gone, or was refused for certain. So a machine is
-looked for in its own zone, by its own name, which never lags behind, and whoever asks again asks the same zone with the
-same requestId: there is never a second one.
+A mark is on disk before a zone is asked, and stays until the machine is gone, or was refused for certain. So a machine
+is looked for in its own zone, by its own name, which never lags behind, and whoever asks again asks the same zone with
+the same requestId: there is never a second one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from backends.units import format_duration
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a machine was asked for, and when by Google's clock, in seconds since 1970. ``heard``: it was made there."""
+    """Where a machine was asked for, and when by Google's clock, in seconds since 1970. ``heard``: it was made."""
 
     zone: str
     asked_at: int
@@ -56,7 +56,7 @@ class Asked:
         return sorted(path.stem for path in self._folder.glob("*.json"))
 
     def doubt(self, key: str, now: Callable[[], datetime]) -> str:
-        """Why there may be a machine though Google knows of none yet, in words; empty where there is none for certain."""
+        """Why there may be a machine though Google knows of none yet, in words; empty where there can be none."""
         place = self.place(key)
         if place is None or place.heard:
             return ""
@@ -64,8 +64,8 @@ class Asked:
         if ago >= self._lag:
             return ""
         return (
-            f"an instance was asked for in {place.zone} {format_duration(ago)} ago and Google's answer was not heard: the "
-            "request may still be on its way, and what it makes costs money. It is looked for until "
+            f"an instance was asked for in {place.zone} {format_duration(ago)} ago and Google's answer was not heard: "
+            "the request may still be on its way, and what it makes costs money. It is looked for until "
             f"{format_duration(self._lag)} have passed"
         )
 
