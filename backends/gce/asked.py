@@ -51,7 +51,7 @@ class Asked:
         except FileNotFoundError:
             return None
 
-    def keys(self) -> list[str]:
+    def all(self) -> list[str]:
         """The key of every machine that may be there."""
         return sorted(path.stem for path in self._folder.glob("*.json"))
 

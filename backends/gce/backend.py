@@ -27,7 +27,6 @@ from backends.base import (
     Offer,
     Rejected,
     SetupState,
-    Transient,
 )
 from backends.failpoints import failpoint
 from backends.gce import catalog, marks, requests
@@ -35,14 +34,12 @@ from backends.gce.asked import Asked
 from backends.gce.instances import Instances
 from backends.gce.market import Market
 from backends.gce.network import Network
+from backends.gce.renting import Renting
 from backends.gce.replies import (
     Instance,
     NoneInZone,
     Operation,
     State,
-    ThereAlready,
-    failure,
-    read_operation,
 )
 from backends.gce.settings import Settings
 from backends.recent import Recent
@@ -84,6 +81,7 @@ class GceBackend:
         self._asked = Asked(root, settings.list_lag)
         self._contacts = Contacts(root)
         self._there = Instances(lambda: self._client, lambda: self._owner.word)
+        self._renting = Renting(lambda: self._client, self._asked, self._there, self._now)
         self._market = Market(settings, lambda: self._client)
         self._network = Network(settings, lambda: self._client, self._owner.word_or_new)
         self._opening = Lock()
@@ -106,9 +104,9 @@ class GceBackend:
     def create(self, request: LeaseRequest) -> Lease:
         """Rent the instance, unless one carries the key already: in the first zone of the region that has one free.
 
-        Google says only some seconds later whether there is one; this returns when it has. Raises AuthError where nobody
-        is signed in, Rejected where the clocks disagree, NoCapacity where no zone has one or the quota is used up, and
-        Lost where one may have been made though no good reply came.
+        Google says only some seconds later whether there is one; this returns when it has. Raises AuthError where
+        nobody is signed in, Rejected where the clocks disagree, NoCapacity where no zone has one or the quota is used
+        up, and Lost where one may have been made though no good reply came.
         """
         missing, how = self._lacking()
         if missing:
@@ -119,15 +117,14 @@ class GceBackend:
         try:
             return marks.lease_of(self._rent_in_some_zone(request, target))
         except (NoCapacity, Rejected):
-            self._tidy()
+            with suppress(BackendError):  # what is left now goes when nothing else is to be done
+                self._tidy()
             raise
 
     def _target(self, request: LeaseRequest) -> catalog.Target:
         target = catalog.target_of(request.offer.name)
-        if target is None or marks.run_seconds(request) < SHORTEST_RUN_SECONDS:
-            raise Rejected(
-                f"{request.offer.name!r} for {request.max_seconds:g} s is nothing that Google could rent out"
-            )
+        if target is None or request.max_seconds < 1:
+            raise Rejected(f"{request.offer.name!r} for {request.max_seconds:g} s is nothing that Google rents out")
         if target.spot and not self._settings.spot:
             advice = "To allow them: gpujob config set gce.spot yes"
             raise Rejected("spot instances are not allowed by the settings", advice=advice)
@@ -137,13 +134,13 @@ class GceBackend:
         refusals = []
         for zone in self._zones(request, target):
             try:
-                return self._rent(self._wish(request, target, zone), request.key)
+                return self._renting.rent(self._wish(request, target, zone), request.key)
             except NoneInZone as none:
                 refusals.append(str(none))
         raise NoCapacity("; ".join(refusals))
 
     def _zones(self, request: LeaseRequest, target: catalog.Target) -> list[str]:
-        """Where to ask, in order: where an answer was lost comes first, since its requestId finds what was made there."""
+        """Where to ask, in order: first where an answer was lost, since its requestId finds what was made there."""
         place = self._asked.place(request.key)
         if place is None:
             return self._market.zones(target, request.avoid)
@@ -155,14 +152,18 @@ class GceBackend:
     def _wish(self, request: LeaseRequest, target: catalog.Target, zone: str) -> requests.Wish:
         image, least_gib = self._market.image()
         disk = max(self._settings.disk_bytes, request.disk_bytes or 0)
-        if least_gib * requests.GIB > requests.gib(disk) * requests.GIB:
+        if least_gib > requests.gib(disk):
             raise Rejected(
-                f"the image {self._settings.image} needs a disk of {least_gib} GiB, and {requests.gib(disk)} are planned "
-                "and paid for",
+                f"the image {self._settings.image} needs a disk of {least_gib} GiB, and {requests.gib(disk)} are "
+                "planned and paid for",
                 advice=f"gpujob config set gce.disk '{least_gib} GiB'",
             )
         word = self._owner.word_or_new()
-        ends_at = marks.ends_at(request, agreed_now(self._client.now(), "Google"))
+        self._now()  # so that Google's clock is known
+        now = agreed_now(self._client.now(), "Google")
+        ends_at = marks.ends_at(request, now)
+        if marks.run_seconds(ends_at, now) < SHORTEST_RUN_SECONDS:
+            raise Rejected("what is left of the reservation is too short for Google to rent anything out")
         return requests.Wish(
             request_id=requests.request_id_of(word, request.key, zone),
             name=marks.name_of(request.key),
@@ -173,60 +174,10 @@ class GceBackend:
             disk_bytes=disk,
             network=self._settings.network,
             network_tag=self._network.open(),
-            run_seconds=marks.run_seconds(request),
+            run_seconds=marks.run_seconds(ends_at, now),
             labels=marks.labels_for(request.key, word),
             metadata=marks.metadata_for(request, ends_at, self._contacts.public_key(), NOTICE),
         )
-
-    def _rent(self, wish: requests.Wish, key: str) -> Instance:
-        """Ask one zone. Its mark stays where one was made, or may have been."""
-        self._asked.mark(key, wish.zone, int(self._now().timestamp()))
-        ask = requests.insert_instance(self._client.project, wish)
-        try:
-            instance = self._made(ask, wish)
-        except Lost:
-            raise
-        except BackendError:
-            self._asked.forget(key)
-            raise
-        self._asked.heard(key)
-        return instance
-
-    def _made(self, ask: requests.Ask, wish: requests.Wish) -> Instance:
-        """What came of asking. Once Google has taken the request no trouble says that there is no instance."""
-        try:
-            operation = self._client.read(ask, read_operation)
-        except ThereAlready:  # by an earlier request, so long ago that its requestId is forgotten
-            return self._ours_of_that_name(wish)
-        failpoint("gce.create:asked")
-        try:
-            operation = self._waited_for(operation, wish.zone, ask.doing)
-            why = failure(ask, wish.zone, operation) if operation.done else None
-            if why is None:
-                found = self._there.get(wish.zone, wish.name)
-        except (Transient, AuthError, Rejected) as trouble:
-            raise Lost(f"{ask.doing}: Google has taken the request, but then: {trouble}") from trouble
-        if isinstance(why, ThereAlready):
-            return self._ours_of_that_name(wish)
-        if why is not None:
-            raise why
-        if not operation.done:
-            raise Lost(f"{ask.doing}: Google is not done with it yet")
-        if found is None:
-            raise NoCapacity(f"the instance of this attempt in {wish.zone} was made and is over already")
-        return found
-
-    def _waited_for(self, operation: Operation, zone: str, doing: str) -> Operation:
-        if operation.done:
-            return operation
-        waiting = requests.wait_in_zone(self._client.project, zone, operation.name, doing)
-        return self._client.read(waiting, read_operation)
-
-    def _ours_of_that_name(self, wish: requests.Wish) -> Instance:
-        found = self._there.get(wish.zone, wish.name)
-        if found is None:
-            raise Rejected(f"{wish.zone} has an instance {wish.name} that is not this home's, where ours would be")
-        return found
 
     def find(self, key: str) -> Lease | None:
         """The instance that carries ``key``. Raises Lost where there is none yet, but one asked for may come."""
@@ -234,11 +185,12 @@ class GceBackend:
         return marks.lease_of(there) if there else None
 
     def owned(self) -> Iterable[Lease]:
-        """Every instance that this home has rented. Disks and firewall rules that nothing needs any more are deleted."""
+        """Every instance that this home has rented. Disks and firewall rules that nothing needs are deleted."""
         if not self._owner.word:
             return []
+        self._forget_gone()
         found = self._instances()
-        self._there.delete_orphans(self._asked.keys())
+        self._there.delete_orphans(self._asked.all())
         if not found:
             self._tidy()
         return [marks.lease_of(each) for each in found]
@@ -248,17 +200,13 @@ class GceBackend:
         Google still has it, or may have.
         """
         zone = str(lease.details["place"])
-        doubt = self._asked.doubt(lease.key, self._now)
-        if (there := self._there.get(zone, lease.id)) and there.state is not State.DEPROVISIONING:
+        if self._there.get(zone, lease.id):
             self._there.delete(zone, lease.id)
             failpoint("gce.delete:asked")
-            there = self._there.get(zone, lease.id)
-        if there:
+        if there := self._there.get(zone, lease.id):
             raise NotYetGone(f"Google still has instance {lease.id}, as {there.state.value}")
         self._contacts.forget(lease)
         self._ends.note(lease.key, self._held_until_gone(lease))
-        if doubt:
-            raise NotYetGone(f"instance {lease.id} is gone, but {doubt}")
         if not self._there.delete_disk(zone, lease.id):
             raise NotYetGone(f"Google still has the disk of instance {lease.id}")
         self._asked.forget(lease.key)
@@ -266,7 +214,7 @@ class GceBackend:
 
     def _tidy(self) -> None:
         """Delete our firewall rules where nothing of ours is there, or may come."""
-        if not self._asked.keys() and not self._instances():
+        if not self._asked.all() and not self._instances():
             self._network.drop()
 
     def connect(self, lease: Lease) -> Machine:
@@ -290,12 +238,9 @@ class GceBackend:
     # what the provider can tell
 
     def held_seconds(self, lease: Lease) -> float | None:
-        """By Google's clock, from the start that is charged for until the instance was gone or until now."""
+        """By Google's clock, from when it was made until it was gone or until now."""
         held = self._ends.held_seconds(lease.key)
-        if held is not None:
-            return held
-        instance = self._now_of(lease)
-        return self._held(lease, instance.started_at if instance else None, self._now())
+        return self._held(lease, self._now()) if held is None else held
 
     def settled(self, lease: Lease) -> None:
         """The instance is accounted for."""
@@ -348,7 +293,7 @@ class GceBackend:
     def _instances(self) -> list[Instance]:
         """All of ours. A list may lag behind: what was asked for is looked for in its own zone as well."""
         found = {each.number: each for each in self._listing.fresh(self._there.all)}
-        for key in self._asked.keys():
+        for key in self._asked.all():
             if (place := self._asked.place(key)) and (own := self._there.get(place.zone, marks.name_of(key))):
                 found[own.number] = own
         return list(found.values())
@@ -359,20 +304,29 @@ class GceBackend:
         if place is None:
             listed = self._there.all() if self._owner.word else []
             return next((each for each in listed if marks.key_of(each) == key), None)
-        doubt = self._asked.doubt(key, self._now)
         if not place.heard:
-            self._learn_what_came(key, place.zone, doubt)
+            self._learn_what_came(key, place.zone)
         return self._there.get(place.zone, marks.name_of(key))
 
-    def _learn_what_came(self, key: str, zone: str, doubt: str) -> None:
+    def _learn_what_came(self, key: str, zone: str) -> None:
         """What became of a request whose answer was not heard. Raises Lost while that cannot be told."""
+        doubt = self._asked.doubt(key, self._now)  # asked first: what Google knew before the time was up proves nothing
         operation = self._there.asked_as(zone, requests.request_id_of(self._owner.word, key, zone))
         if operation is None and doubt:
             raise Lost(doubt)
         if operation is not None and not operation.done:
             raise Lost(f"Google is still making the instance that was asked for in {zone}")
-        if operation is not None and not operation.errors and operation.status < 400:
+        if operation is not None and not operation.failed:
             self._asked.heard(key)
+        elif self._there.get(zone, marks.name_of(key)) is None:
+            self._asked.forget(key)
+
+    def _forget_gone(self) -> None:
+        """Marks of machines that are gone though nobody has given them back."""
+        for key in self._asked.all():
+            with suppress(Lost):
+                if self._the_one(key) is None:
+                    self._asked.forget(key)
 
     def _now_of(self, lease: Lease) -> Instance | None:
         """The lease's instance as it is now; None where Google has it no more."""
@@ -388,11 +342,11 @@ class GceBackend:
     def _held_until_gone(self, lease: Lease) -> float:
         """Where Google still tells when it was ended, until then; else until now."""
         ends = [each.ended_at for each in self._done_to(lease) if each.kind != "insert" and each.ended_at]
-        return self._held(lease, None, max(ends, default=self._now()))
+        return self._held(lease, max(ends) if ends else self._now())
 
-    def _held(self, lease: Lease, started_at: datetime | None, end: datetime) -> float:
-        """Seconds that are charged. No longer than Google lets it run; the second begun counts."""
-        seconds = (end - (started_at or lease.created_at)).total_seconds() + 1.0
+    def _held(self, lease: Lease, end: datetime) -> float:
+        """No longer than Google lets it run; the second begun counts."""
+        seconds = (end - lease.created_at).total_seconds() + 1.0
         return min(max(seconds, 0.0), float(lease.details["max_seconds"]))
 
     def _now(self) -> datetime:

@@ -1,7 +1,7 @@
 """Asks Compute Engine by Google's own client: one call, one request. Never waits by itself, and never asks twice.
 
-Google's library finds the credentials, as every tool of Google's does, and keeps them. httplib2 is not safe for threads:
-each thread has a connection of its own, and one that failed is thrown away.
+Google's library finds the credentials, as every tool of Google's does, and keeps them. httplib2 is not safe for
+threads: each has a connection of its own, and one that failed is thrown away.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Client:
         file, scopes = self._settings.credentials, [SCOPE]
         try:
             if file:
-                credentials, project = google.auth.load_credentials_from_file(file, scopes=scopes)
+                credentials, project = google.auth.load_credentials_from_file(file, scopes=scopes)  # type: ignore[no-untyped-call]
             else:
                 credentials, project = google.auth.default(scopes=scopes)
         except (GoogleAuthError, OSError, ValueError) as error:

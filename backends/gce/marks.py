@@ -1,8 +1,8 @@
 """Whose instance it is. A name is no proof: anybody may call an instance ``gpujob-...``.
 
-An instance is ours if its labels, which it is born with, hold the random word of this home and it has the name that goes
-with its key. All others are never touched. Disks carry the same labels. Labels are lower case and short, so what does
-not fit into them is in the instance's metadata: no secrets.
+An instance is ours if its labels, which it is born with, hold the random word of this home and it has the name that
+goes with its key. All others are never touched. Disks carry the same labels. Labels are lower case and short, so what
+does not fit into them is in the instance's metadata: no secrets.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from backends.gce.replies import PREEMPTED, Instance, Operation, State
 from backends.rented import vm
 
 PREFIX = "gpujob-"
-OWNER = "gpujob-owner"
-KEY = "gpujob-key"
+OWNER = "gpujob_owner"
+KEY = "gpujob_key"
 TOLD = "gpujob"
 """The metadata item that holds what a lease is made of, as JSON."""
 
@@ -90,9 +90,9 @@ def metadata_for(request: LeaseRequest, ends_at: int, public_key: str, snippet: 
     }
 
 
-def run_seconds(request: LeaseRequest) -> int:
-    """When Google has to delete it, in seconds from its start."""
-    return int(request.max_seconds) - LATE_SECONDS
+def run_seconds(ends_at: int, now: datetime) -> int:
+    """When Google has to delete it, in seconds from its start, which is later than ``now``."""
+    return ends_at - int(now.timestamp()) - LATE_SECONDS
 
 
 def ends_at(request: LeaseRequest, asked_at: datetime) -> int:

@@ -1,8 +1,8 @@
 """Our two firewall rules: SSH from this machine's address is let in to our machines, and nothing else is.
 
-They are for the network tag of this home, go before whatever the network has of its own (``default-allow-ssh`` admits the
-whole internet), are made with the first instance and deleted with the last. Rules that do not carry this home's word are
-never touched.
+They are for the network tag of this home, go before whatever the network has of its own (``default-allow-ssh`` admits
+the whole internet), are made with the first instance and deleted with the last. Rules that do not carry this home's
+word are never touched.
 """
 
 from __future__ import annotations

@@ -69,9 +69,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An instance. ``number`` is Google's id of this very one, ``name`` ours; ``started_at`` is when it last began to be
-    charged for.
-    """
+    """An instance. ``number`` is Google's id of this very one, ``name`` ours."""
 
     name: str
     number: str
@@ -83,7 +81,6 @@ class Instance:
     metadata: Mapping[str, str] = field(default_factory=dict)
     address: str = ""
     spot: bool = False
-    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +94,11 @@ class Operation:
     errors: tuple[tuple[str, str], ...] = ()
     status: int = 0
     ended_at: datetime | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is done and has done nothing."""
+        return bool(self.errors) or self.status >= 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,6 @@ def read_instance(value: Mapping[str, Any]) -> Instance:
         metadata={str(item["key"]): str(item.get("value", "")) for item in items},
         address=_address(value.get("networkInterfaces") or ()),
         spot=scheduling.get("provisioningModel") == "SPOT",
-        started_at=moment(value["lastStartTimestamp"]) if value.get("lastStartTimestamp") else None,
     )
 
 
@@ -238,7 +239,7 @@ def failure(ask: Ask, zone: str, operation: Operation) -> BackendError | None:
     """Why an operation that is done made no instance; None where it made one. Google's answer to `insert` came long
     before: only here it says what there is none of.
     """
-    if not operation.errors and operation.status < 400:
+    if not operation.failed:
         return None
     codes = {code for code, _ in operation.errors}
     said = "; ".join(f"{words} ({code})" for code, words in operation.errors) or f"HTTP {operation.status}"

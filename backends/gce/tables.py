@@ -23,8 +23,8 @@ class MachineType:
     """A machine by Compute Engine's name, in the one region that its prices are of: host and GPUs together.
 
     Sizes in bytes, VRAM per GPU as a program can have it; ``local_ssd_gib`` of local SSD come with it and are charged
-    apart. Prices in micro-dollars per hour at ``as_of``; None where it is not sold that way. ``quota`` is the metric that
-    its GPUs count against.
+    apart. Prices in micro-dollars per hour at ``as_of``; None where it is not sold that way. ``quota`` is the metric
+    that its GPUs count against.
     """
 
     name: str
