@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -115,6 +116,34 @@ def _shown_names(names: tuple[str, ...]) -> str:
     return ",".join(names) or "any"
 
 
+def _gce_regions(text: str) -> tuple[str, ...]:
+    from backends.gce.tables import regions
+
+    names = _names(text)
+    if unknown := [name for name in names if name not in regions()]:
+        raise ValueError(f"{unknown[0]!r} is no region that prices are known of: {', '.join(regions())}")
+    return names or tuple(regions())
+
+
+def _image_family(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9:.-]+/[a-z][a-z0-9-]+", text, re.ASCII):
+        raise ValueError(f"{text!r} is no image family; write project/family, such as ubuntu-os-cloud/ubuntu-2404-lts")
+    return text
+
+
+def _cloud_name(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9:.-]{0,62}", text, re.ASCII):
+        raise ValueError(f"{text!r} is no name that Google Cloud gives to a project or a network")
+    return text
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no network; write one such as 203.0.113.7/32 ({error})") from None
+
+
 SETTINGS: dict[str, Setting] = {
     "local.price_per_hour": Setting(
         "what an hour of this machine costs you in USD, beside its electricity", "0", parse_usd, decimal_usd
@@ -188,6 +217,45 @@ SETTINGS: dict[str, Setting] = {
     ),
     "colab.poll": Setting("how often Google Drive is asked what is new", "2s", parse_duration, format_duration),
     "colab.api": Setting("another address of Google Drive's API", "default", _default_or(_api), _or_default),
+    "gce.project": Setting(
+        "the project to rent in; default: that of the credentials", "default", _default_or(_cloud_name), _or_default
+    ),
+    "gce.credentials": Setting(
+        "a service account's file; default: whatever Google's own tools would take",
+        "default",
+        _default_or(str),
+        _or_default,
+    ),
+    "gce.regions": Setting(
+        "regions to rent in, such as us-central1; each has its own offers", "us-central1", _gce_regions, _shown_names
+    ),
+    "gce.spot": Setting(
+        "whether spot instances may be rented, which Google takes back with half a minute's notice",
+        "no",
+        _yes_or_no,
+        _shown_yes_or_no,
+    ),
+    "gce.disk": Setting("the disk of every instance, unless its job needs more", "100 GB", parse_size, format_size),
+    "gce.image": Setting(
+        "the image family to start from, as project/family; default: the Deep Learning VM with CUDA",
+        "default",
+        _default_or(_image_family),
+        _or_default,
+    ),
+    "gce.network": Setting(
+        "the network of the project that instances are put in", "default", _default_or(_cloud_name), _or_default
+    ),
+    "gce.ssh_from": Setting(
+        "the network SSH is admitted from, such as 203.0.113.7/32; default: this machine's address on the internet",
+        "default",
+        _default_or(_network),
+        _or_default,
+    ),
+    "gce.ssh_port": Setting("the port on which the image's sshd listens", "22", _one_or_more),
+    "gce.list_lag": Setting(
+        "how long a request whose reply was lost may be on its way to Google", "150s", parse_duration, format_duration
+    ),
+    "gce.api": Setting("another address of the Compute Engine API", "default", _default_or(_api), _or_default),
     "attempt.start_deadline": Setting(
         "how long a rented machine may take until it can be reached; then it is given back",
         "15m",

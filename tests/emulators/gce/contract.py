@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 RESOURCES = (
-    "instances", "disks", "zoneOperations", "globalOperations", "firewalls", "machineTypes", "projects", "regions", "images"
+    "instances", "disks", "zoneOperations", "globalOperations", "firewalls", "machineTypes", "projects", "regions",
+    "images",
 )  # fmt: skip
 _TYPES = {"string": str, "boolean": bool, "array": list, "object": dict, "integer": int, "number": (int, float)}
 

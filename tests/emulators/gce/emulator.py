@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import tempfile
 import threading
-import time
-from collections.abc import Callable
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -151,7 +149,7 @@ class GceEmulator:
             self.end(box, "powered off")
 
     def tick(self) -> None:
-        """Google does what is due: an instance that runs for as long as it may is deleted, one that was stopped is not."""
+        """Google does what is due: it deletes what has run for as long as it may, and not what was stopped."""
         now = self.clock.shown()
         for box in self.fleet.created:
             scheduling = box.order["scheduling"]
