@@ -92,10 +92,12 @@ class GceEmulator:
         )
         self.fail(zone, "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", message, times=times)
 
-    def lose_reply(self, method: str = "instances.insert", times: int = 1, *, before: bool = False) -> None:
-        """The call is carried out and its reply never comes; ``before``: it is not even heard."""
+    def lose_reply(self, method: str = "instances.insert", zone: str = "", *, before: bool = False) -> None:
+        """The call is carried out and its reply never comes; ``before``: it is not even heard. Google's own client asks
+        a second time by itself where a connection ends, so that is lost as well.
+        """
         kind = "drop" if before else "lose"
-        self._rules.append({"kind": kind, "method": method, "zone": "", "times": times})
+        self._rules.append({"kind": kind, "method": method, "zone": zone, "times": 2})
 
     def dawdle(self, looks: int) -> None:
         """The next instance's operation is not done for so many looks at it."""
@@ -216,6 +218,7 @@ class GceEmulator:
 def _handler(cloud: GceEmulator) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # a reply leaves in one piece
 
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
