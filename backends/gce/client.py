@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, TypeVar
 
 import google.auth
@@ -134,9 +135,7 @@ class Client:
         with self._lock:
             if self._opened is None:
                 access = self._access()
-                document = json.loads(get_static_doc("compute", "v1"))
-                document.pop("mtlsRootUrl", None)
-                api = self._settings.api
+                document, api = _document(), self._settings.api
                 moved = {"rootUrl": f"{api}/", "baseUrl": f"{api}/{document['servicePath']}"}
                 self._opened = (build_from_document(document | moved, http=httplib2.Http()), access)
             return self._opened
@@ -181,6 +180,14 @@ class Client:
     def _learn(self, reply: Mapping[str, str]) -> None:
         if "date" in reply:
             self._date = (parsedate_to_datetime(reply["date"]).astimezone(UTC), self._clock())
+
+
+@cache
+def _document() -> dict[str, Any]:
+    """The discovery document in the package, without the address for certificates of the client's own."""
+    document: dict[str, Any] = json.loads(get_static_doc("compute", "v1"))
+    document.pop("mtlsRootUrl", None)
+    return document
 
 
 def _parsed(ask: Ask, reply: Mapping[str, Any], parse: Callable[[Mapping[str, Any]], T]) -> T:

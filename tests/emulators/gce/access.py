@@ -15,8 +15,8 @@ TOKEN = "emulated-access-token-of-no-account"
 
 @cache
 def private_key() -> str:
-    """PEM. One for all emulators of a process: making it takes a while."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    """PEM. One for all emulators of a process, and short: making and reading it takes a while."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
