@@ -46,10 +46,10 @@ def account(cloud: RunPodEmulator, home: Path) -> Account:
     return Account(
         pods=len(pods_of(cloud, home)),
         pods_left=sum(pod.status != "TERMINATED" for pod in pods_of(cloud, home)),
-        over_reservation=_excess((metered[each["key"]], each["reserved_micros"]) for each in attempts),
-        over_budget=_excess((by_job[job], budget) for job, budget in budgets.items()),
-        unbooked=_excess((metered[each["key"]], each["cost_micros"]) for each in ended),
-        results_lost=sum(_results_are_lost(home, each) for each in ended),
+        over_reservation=excess((metered[each["key"]], each["reserved_micros"]) for each in attempts),
+        over_budget=excess((by_job[job], budget) for job, budget in budgets.items()),
+        unbooked=excess((metered[each["key"]], each["cost_micros"]) for each in ended),
+        results_lost=sum(results_are_lost(home, each) for each in ended),
     )
 
 
@@ -86,11 +86,12 @@ def spent(cloud: RunPodEmulator, home: Path, key: str) -> float:
     return sum(cloud.meter(pod.id).total for pod in pods_of(cloud, home, key)) * MICROS
 
 
-def _excess(pairs: Iterable[tuple[float, int]]) -> int:
+def excess(pairs: Iterable[tuple[float, int]]) -> int:
+    """By how many micro-dollars costs are above their limits, added up."""
     return round(sum(max(0.0, cost - limit - SLACK_MICROS) for cost, limit in pairs))
 
 
-def _results_are_lost(home: Path, attempt: dict[str, Any]) -> bool:
+def results_are_lost(home: Path, attempt: dict[str, Any]) -> bool:
     """Whether a command ended by itself and nothing of it came home: every job of these tests leaves something."""
     if attempt["exit_code"] is None and attempt["signal"] is None:
         return False
