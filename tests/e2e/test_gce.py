@@ -1,4 +1,4 @@
-"""Jobs on Compute Engine by the real command: what Google refuses, loses and takes back, and what is left at the end."""
+"""Jobs on Compute Engine by the real command: what Google refuses, loses and takes back, and what is left over."""
 
 from __future__ import annotations
 
