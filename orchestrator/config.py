@@ -232,8 +232,8 @@ SETTINGS: dict[str, Setting] = {
     "gce.spot": Setting(
         "whether spot instances may be rented, which Google takes back with half a minute's notice",
         "no",
-        _yes_or_no,
-        _shown_yes_or_no,
+        yes_or_no,
+        shown_yes_or_no,
     ),
     "gce.disk": Setting("the disk of every instance, unless its job needs more", "100 GB", parse_size, format_size),
     "gce.image": Setting(
