@@ -199,16 +199,16 @@ class GceBackend:
         """Delete the instance; its disk goes with it, and with the last one our firewall rules. Raises NotYetGone while
         Google still has it, or may have.
         """
-        zone = str(lease.details["place"])
-        if self._there.get(zone, lease.id):
-            self._there.delete(zone, lease.id)
+        zone, name = str(lease.details["place"]), str(lease.details["name"])
+        if self._now_of(lease):
+            self._there.delete(zone, name)
             failpoint("gce.delete:asked")
-        if there := self._there.get(zone, lease.id):
-            raise NotYetGone(f"Google still has instance {lease.id}, as {there.state.value}")
+        if there := self._now_of(lease):
+            raise NotYetGone(f"Google still has instance {name}, as {there.state.value}")
         self._contacts.forget(lease)
         self._ends.note(lease.key, self._held_until_gone(lease))
-        if not self._there.delete_disk(zone, lease.id):
-            raise NotYetGone(f"Google still has the disk of instance {lease.id}")
+        if not self._there.delete_disk(zone, name):
+            raise NotYetGone(f"Google still has the disk of instance {name}")
         self._asked.forget(lease.key)
         self._tidy()
 
@@ -221,16 +221,16 @@ class GceBackend:
         """Reach the instance's sshd as root, by the key that its startup script has let in."""
         instance = self._looked_at(lease)
         if instance.state is not State.RUNNING or not instance.address:
-            raise NotYetReady(f"instance {lease.id} is {instance.state.value}")
+            raise NotYetReady(f"instance {instance.name} is {instance.state.value}")
         self._network.keep_open()
         return self._contacts.reach(
-            lease, f"gce {instance.number}", instance.address, self._settings.ssh_port, place=str(lease.details["jobs"])
+            lease, f"gce {lease.id}", instance.address, self._settings.ssh_port, place=str(lease.details["jobs"])
         )
 
     def _looked_at(self, lease: Lease) -> Instance:
         """The instance as it is now. Raises Gone."""
         listed = self._listing.get(self._there.all)
-        found = next((each for each in listed if each.number == lease.details["number"]), None) or self._now_of(lease)
+        found = next((each for each in listed if each.number == lease.id), None) or self._now_of(lease)
         if (fate := self._fate_of(lease, found)) is not Fate.ALIVE or found is None:
             raise Gone(marks.over_words(lease, found, fate), fate)
         return found
@@ -330,10 +330,11 @@ class GceBackend:
 
     def _now_of(self, lease: Lease) -> Instance | None:
         """The lease's instance as it is now; None where Google has it no more."""
-        return self._there.get(str(lease.details["place"]), lease.id)
+        found = self._there.get(str(lease.details["place"]), str(lease.details["name"]))
+        return found if found and found.number == lease.id else None
 
     def _done_to(self, lease: Lease) -> list[Operation]:
-        return self._there.done_to(str(lease.details["place"]), str(lease.details["number"]))
+        return self._there.done_to(str(lease.details["place"]), lease.id)
 
     def _fate_of(self, lease: Lease, found: Instance | None) -> Fate:
         fate = marks.fate_of(found, ())

@@ -125,7 +125,7 @@ def lease_of(instance: Instance) -> Lease:
     told = _told(instance)
     details = {
         "offer": str(told.get("offer", "")),
-        "number": instance.number,
+        "name": instance.name,
         "place": instance.zone,
         "spot": instance.spot,
         "gpus": list(range(_whole(told.get("gpus")))),
@@ -136,7 +136,7 @@ def lease_of(instance: Instance) -> Lease:
         "input_cache": f"{vm.PLACE_FOR_JOBS}/inputs",
         "python": "python3",
     }
-    return Lease(key_of(instance), NAME, instance.name, instance.created_at, details)
+    return Lease(key_of(instance), NAME, instance.number, instance.created_at, details)
 
 
 def _told(instance: Instance) -> Mapping[str, Any]:
@@ -164,8 +164,9 @@ def fate_of(instance: Instance | None, done_to_it: Iterable[Operation]) -> Fate:
 
 def over_words(lease: Lease, instance: Instance | None, fate: Fate) -> str:
     """That a lease's instance is over, and how that came."""
+    name = lease.details["name"]
     if fate is Fate.PREEMPTED:
-        return f"instance {lease.id} was taken back by Google"
+        return f"instance {name} was taken back by Google"
     if instance is None:
-        return f"instance {lease.id} does not exist any more"
-    return f"instance {lease.id} ended by itself: it is {instance.state.value}"
+        return f"instance {name} does not exist any more"
+    return f"instance {name} ended by itself: it is {instance.state.value}"

@@ -11,7 +11,7 @@ from backends.failpoints import failpoint
 from backends.gce import requests
 from backends.gce.asked import Asked
 from backends.gce.instances import Instances
-from backends.gce.replies import Instance, Operation, ThereAlready, failure, read_operation
+from backends.gce.replies import Instance, NoneInZone, Operation, ThereAlready, failure, read_operation
 
 if TYPE_CHECKING:
     from backends.gce.client import Client
@@ -75,5 +75,5 @@ class Renting:
     def _ours_of_that_name(self, wish: requests.Wish) -> Instance:
         found = self._there.get(wish.zone, wish.name)
         if found is None:
-            raise Rejected(f"{wish.zone} has an instance {wish.name} that is not this home's, where ours would be")
+            raise NoneInZone(f"{wish.zone} has an instance {wish.name} that is not this home's, where ours would be")
         return found

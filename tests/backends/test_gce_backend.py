@@ -298,14 +298,16 @@ def test_disks_that_were_left_are_deleted_and_those_of_others_are_not(
 ) -> None:
     backend = opened()
     lease = rented(backend)
-    ours = dict(cloud.project.disks[lease.id])
+    name = lease.details["name"]
+    ours = dict(cloud.project.disks[ZONES[0], name])
     given_back(backend, lease)
-    cloud.project.disks |= {lease.id: ours, "theirs": {**ours, "labels": {marks.OWNER: "another"}}}
+    theirs = {**ours, "labels": {marks.OWNER: "another"}}
+    cloud.project.disks |= {(ZONES[0], name): ours, (ZONES[0], "theirs"): theirs}
     given_back(backend, lease)
-    assert list(cloud.project.disks) == ["theirs"]
-    cloud.project.disks["orphan"] = ours
+    assert list(cloud.project.disks) == [(ZONES[0], "theirs")]
+    cloud.project.disks[ZONES[0], "orphan"] = ours
     assert not list(backend.owned())
-    assert list(cloud.project.disks) == ["theirs"]
+    assert list(cloud.project.disks) == [(ZONES[0], "theirs")]
     cloud.project.disks.clear()
 
 
@@ -315,10 +317,11 @@ def test_an_instance_of_that_name_that_is_not_ours_is_never_touched(
     theirs = rented(opened("another home"))
     backend = opened()
     assert backend.find(KEY) is None
-    with pytest.raises(Rejected, match="not this home's"):
-        rented(backend)
-    backend.delete(replace(theirs))
-    assert cloud.boxes()
+    lease = rented(backend)
+    assert (lease.details["place"], lease.details["name"]) == (ZONES[1], theirs.details["name"]), "the name is taken"
+    given_back(backend, lease)
+    backend.delete(theirs)
+    assert [box.number for box in cloud.boxes()] == [theirs.id]
     given_back(opened("another home"), theirs)
 
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 from tests.conformance.providers.adapter import Adapter, Bench
 from tests.conformance.providers.colab import colab
+from tests.conformance.providers.gce import gce
 from tests.conformance.providers.lambda_cloud import lambda_cloud
 from tests.conformance.providers.local import local
 from tests.conformance.providers.rented import rented
@@ -16,6 +17,7 @@ PROVIDERS: dict[str, Callable[[Bench], AbstractContextManager[Adapter]]] = {
     "local": local,
     "runpod": runpod,
     "colab": colab,
+    "gce": gce,
     "lambda": lambda_cloud,
     "rented": rented,
 }

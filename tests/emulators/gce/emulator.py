@@ -29,9 +29,12 @@ GONE = {"deleted", "maxRunDuration", "preempted"}
 
 
 class GceEmulator:
-    """One project. ``quotas`` are limits by metric, in the region and altogether."""
+    """One project. ``quotas`` are limits by metric, in the region and altogether. ``hurry``: so many times as fast
+    Google's time limits pass.
+    """
 
-    def __init__(self, *, machines: bool = True) -> None:
+    def __init__(self, *, machines: bool = True, hurry: float = 1.0) -> None:
+        self._hurry = hurry
         self.clock = Clock()
         self.clock.listeners.append(self.tick)
         self.fleet = Fleet(self.clock, machines=machines, on_power_off=self._powered_off)
@@ -70,7 +73,7 @@ class GceEmulator:
 
     def left(self) -> list[str]:
         """All that the project still has: instances, disks, firewall rules."""
-        return [*(box.name for box in self.boxes()), *self.project.disks, *self.project.rules]
+        return [*(box.name for box in self.boxes()), *(name for _, name in self.project.disks), *self.project.rules]
 
     # --- what goes wrong ---
 
@@ -107,6 +110,10 @@ class GceEmulator:
         """The next instance is left out by so many lists."""
         self._rules.append({"kind": "hide", "method": "instances.insert", "zone": "", "times": 1, "looks": looks})
 
+    def never_ready(self) -> None:
+        """The next instance never comes up."""
+        self._rules.append({"kind": "stick", "method": "instances.insert", "zone": "", "times": 1})
+
     def forget_faults(self) -> None:
         """Nothing goes wrong any more."""
         self._rules.clear()
@@ -142,7 +149,7 @@ class GceEmulator:
             if how in GONE:
                 box.gone_at = now
                 if box.order["disks"][0].get("autoDelete"):
-                    self.project.disks.pop(box.name, None)
+                    self.project.disks.pop((box.zone, box.name), None)
         if first:
             self.fleet.kill(box)
 
@@ -155,7 +162,7 @@ class GceEmulator:
         now = self.clock.shown()
         for box in self.fleet.created:
             scheduling = box.order["scheduling"]
-            if box.stopped_at is None and now - box.made_at >= box.run_seconds:
+            if box.stopped_at is None and (now - box.made_at) * self._hurry >= box.run_seconds:
                 assert scheduling["instanceTerminationAction"] == "DELETE", "it was stopped, and costs for ever"
                 self.end(box, "maxRunDuration")
 

@@ -34,7 +34,8 @@ class Project:
     """Operations, disks, firewall rules by name; the instances are the fleet's."""
 
     def __init__(self, cloud: GceEmulator) -> None:
-        self.disks: dict[str, Values] = {}
+        self.disks: dict[tuple[str, str], Values] = {}
+        """By zone and name."""
         self.rules: dict[str, Values] = {}
         self.quotas: dict[str, int] = {}
         self.operations: dict[str, Values] = {}
@@ -124,8 +125,10 @@ class Project:
         box = self._cloud.fleet.start(zone, body)
         if rule := self._cloud.take("hide", "instances.insert", zone):
             box.hidden_looks = rule["looks"]
+        if self._cloud.take("stick", "instances.insert", zone):
+            box.status = "STAGING"
         labels = body["disks"][0]["initializeParams"].get("labels", {})
-        self.disks[box.name] = {"zone": zone, "labels": labels, "made_at": box.made_at}
+        self.disks[zone, box.name] = {"labels": labels, "made_at": box.made_at}
         return self._operation("insert", target, zone=zone, number=box.number, request_id=request_id, looks=looks)
 
     def _lack(self, zone: str, body: Values) -> tuple[str, str, int] | None:
@@ -167,25 +170,25 @@ class Project:
     # --- what instances need ---
 
     def _disks_get(self, names: dict[str, str], query: dict[str, str], body: Any) -> Values:
-        if names["disk"] not in self.disks:
+        if (names["zone"], names["disk"]) not in self.disks:
             raise Refused(404, "notFound", f"The resource 'disks/{names['disk']}' was not found")
-        return self._disk(names["disk"])
+        return self._disk(names["zone"], names["disk"])
 
     def _disks_aggregatedList(self, names: dict[str, str], query: dict[str, str], body: Any) -> Values:
-        return _scattered("disks", [(disk["zone"], self._disk(name)) for name, disk in self.disks.items()], query)
+        return _scattered("disks", [(zone, self._disk(zone, name)) for zone, name in self.disks], query)
 
     def _disks_delete(self, names: dict[str, str], query: dict[str, str], body: Any) -> Values:
         if self._disks_get(names, query, body).get("users"):
             raise Refused(400, "resourceInUseByAnotherResource", f"The disk {names['disk']} is in use")
-        del self.disks[names["disk"]]
+        del self.disks[names["zone"], names["disk"]]
         return self._operation("delete", f"disks/{names['disk']}", zone=names["zone"])
 
-    def _disk(self, name: str) -> Values:
-        disk = self.disks[name]
-        users = [box.name for box in self._cloud.boxes() if box.name == name]
+    def _disk(self, zone: str, name: str) -> Values:
+        disk = self.disks[zone, name]
+        users = [box.name for box in self._cloud.boxes() if (box.zone, box.name) == (zone, name)]
         return {
             "name": name,
-            "zone": f"{API}/projects/{PROJECT}/zones/{disk['zone']}",
+            "zone": f"{API}/projects/{PROJECT}/zones/{zone}",
             "labels": disk["labels"],
             "creationTimestamp": rfc3339(disk["made_at"]),
         } | ({"users": users} if users else {})
