@@ -43,7 +43,7 @@ class Gce(Adapter):
     def stranger(self, key: str) -> str:
         wish = requests.Wish(
             request_id=requests.request_id_of("stranger", key, ZONES[0]), name=marks.name_of(key), zone=ZONES[0],
-            type="g2-standard-4", spot=False, image="theirs", disk_bytes=10**11, network="default", network_tag="theirs",
+            type="g2-standard-4", spot=False, image="theirs", disk_bytes=10**11, network="default", network_tag="x",
             run_seconds=3600, labels={marks.KEY: key}, metadata={marks.TOLD: json.dumps({"key": key})},
         )  # fmt: skip
         params = requests.insert_instance(PROJECT, wish).params
