@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from glob import escape
 from pathlib import Path
 
 from backends.failpoints import failpoint
@@ -28,7 +30,9 @@ class Place:
 
 
 class Asked:
-    """The marks of one home, one small file each. ``lag`` are the seconds after which Google knows of every request."""
+    """The marks of one home, one small file for each key and zone: whoever forgets one touches no other, which somebody
+    else may have made meanwhile. ``lag`` are the seconds after which Google knows of every request.
+    """
 
     def __init__(self, root: Path, lag: float) -> None:
         self._folder = root / "asked"
@@ -39,21 +43,22 @@ class Asked:
         self._keep(key, Place(zone, asked_at))
         failpoint("gce.create:marked")
 
-    def heard(self, key: str) -> None:
+    def heard(self, key: str, zone: str) -> None:
         """It was made."""
-        if place := self.place(key):
+        place = self.place(key)
+        if place and place.zone == zone:
             self._keep(key, replace(place, heard=True))
 
     def place(self, key: str) -> Place | None:
         """Where ``key``'s machine was asked for; None where none was, or where it is known that there is none."""
-        try:
-            return Place(**json.loads(self._path(key).read_bytes()))
-        except FileNotFoundError:
-            return None
+        for path in self._folder.glob(f"{escape(key)}@*.json"):
+            with suppress(FileNotFoundError):
+                return Place(**json.loads(path.read_bytes()))
+        return None
 
     def all(self) -> list[str]:
         """The key of every machine that may be there."""
-        return sorted(path.stem for path in self._folder.glob("*.json"))
+        return sorted({path.stem.rpartition("@")[0] for path in self._folder.glob("*@*.json")})
 
     def doubt(self, key: str, now: Callable[[], datetime]) -> str:
         """Why there may be a machine though Google knows of none yet, in words; empty where there can be none."""
@@ -69,23 +74,24 @@ class Asked:
             f"{format_duration(self._lag)} have passed"
         )
 
-    def forget(self, key: str) -> None:
-        """The machine is gone, or there was never one."""
-        self._path(key).unlink(missing_ok=True)
+    def forget(self, key: str, zone: str) -> None:
+        """The machine is gone from there, or there was never one."""
+        self._path(key, zone).unlink(missing_ok=True)
 
     def _keep(self, key: str, place: Place) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = self._path(key).with_suffix(f".{os.getpid()}.draft")
+        path = self._path(key, place.zone)
+        draft = path.with_suffix(f".{os.getpid()}.draft")
         with draft.open("w", encoding="ascii") as file:
             json.dump(asdict(place), file)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(self._path(key))
+        draft.replace(path)
         folder = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(folder)  # a name that a power cut takes away is no mark
         finally:
             os.close(folder)
 
-    def _path(self, key: str) -> Path:
-        return self._folder / f"{key}.json"
+    def _path(self, key: str, zone: str) -> Path:
+        return self._folder / f"{key}@{zone}.json"

@@ -190,7 +190,7 @@ class GceBackend:
             return []
         self._forget_gone()
         found = self._instances()
-        self._there.delete_orphans(self._asked.all())
+        self._there.delete_orphans(self._asked.all)
         if not found:
             self._tidy()
         return [marks.lease_of(each) for each in found]
@@ -209,7 +209,7 @@ class GceBackend:
         self._ends.note(lease.key, self._held_until_gone(lease))
         if not self._there.delete_disk(zone, name):
             raise NotYetGone(f"Google still has the disk of instance {name}")
-        self._asked.forget(lease.key)
+        self._asked.forget(lease.key, zone)
         self._tidy()
 
     def _tidy(self) -> None:
@@ -317,16 +317,17 @@ class GceBackend:
         if operation is not None and not operation.done:
             raise Lost(f"Google is still making the instance that was asked for in {zone}")
         if operation is not None and not operation.failed:
-            self._asked.heard(key)
+            self._asked.heard(key, zone)
         elif self._there.get(zone, marks.name_of(key)) is None:
-            self._asked.forget(key)
+            self._asked.forget(key, zone)
 
     def _forget_gone(self) -> None:
         """Marks of machines that are gone though nobody has given them back."""
         for key in self._asked.all():
+            place = self._asked.place(key)
             with suppress(Lost):
-                if self._the_one(key) is None:
-                    self._asked.forget(key)
+                if place and self._the_one(key) is None:
+                    self._asked.forget(key, place.zone)
 
     def _now_of(self, lease: Lease) -> Instance | None:
         """The lease's instance as it is now; None where Google has it no more."""

@@ -74,10 +74,13 @@ class Instances:
                 client.call(requests.delete_disk(client.project, zone, name))
         return client.call_or_none(ask) is None
 
-    def delete_orphans(self, asked: Iterable[str]) -> None:
-        """Delete our disks that no instance uses; not those of what may be about to come."""
-        coming = {marks.name_of(key) for key in asked}
-        for disk in self._disks():
+    def delete_orphans(self, asked: Callable[[], Iterable[str]]) -> None:
+        """Delete our disks that no instance uses; not those of what may be about to come, as ``asked`` tells after they
+        were listed.
+        """
+        disks = list(self._disks())
+        coming = {marks.name_of(key) for key in asked()}
+        for disk in disks:
             if not disk.used and disk.name not in coming:
                 self.delete_disk(disk.zone, disk.name)
 

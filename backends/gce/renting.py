@@ -37,9 +37,9 @@ class Renting:
         except Lost:
             raise
         except BackendError:
-            self._asked.forget(key)
+            self._asked.forget(key, wish.zone)
             raise
-        self._asked.heard(key)
+        self._asked.heard(key, wish.zone)
         return instance
 
     def _made(self, ask: requests.Ask, wish: requests.Wish) -> Instance:

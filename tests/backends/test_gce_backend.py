@@ -142,7 +142,7 @@ def test_the_name_guards_where_a_request_id_is_forgotten(opened: Callable[..., G
     backend = opened()
     lease = rented(backend)
     cloud.project._heard.clear()
-    backend._asked.forget(KEY)
+    backend._asked.forget(KEY, ZONES[0])
     cloud.created[-1].hidden_looks = 1000
     assert rented(opened()) == lease
     given_back(opened(), lease)
