@@ -77,7 +77,7 @@ def test_two_zones_have_none_the_third_has_one_and_its_reply_is_lost(renter: Gce
 
 
 def test_a_quota_of_nothing_is_said_with_the_place_to_ask_for_more(renter: GceRenter, gce: GceEmulator) -> None:
-    gce.quotas |= {"NVIDIA_L4_GPUS": 0, "PREEMPTIBLE_NVIDIA_L4_GPUS": 0}
+    gce.quotas.update(NVIDIA_L4_GPUS=0, PREEMPTIBLE_NVIDIA_L4_GPUS=0)
     spec = renter.job(QUICK, *ON_L4)
     plan = renter.json("plan", spec, "--budget", "1", "--backend", "gce", code=3)
     said = " ".join(each["reason"] for each in plan["rejected"])
@@ -116,7 +116,7 @@ def test_the_worker_dies_for_good_and_google_deletes_the_instance(renter: GceRen
 
 
 def test_out_of_memory_on_24_gb_falls_to_40_then_80(renter: GceRenter, gce: GceEmulator) -> None:
-    needs = ("needs: {gpu: {names: [L4, A100 40GB, A100 80GB SXM]}, ram: 4 GB}", *SHORT)
+    needs = ("needs: {gpu: {names: [L4, A100 40GB, A100 80GB SXM], vram: 20 GB}, ram: 4 GB}", *SHORT)
     detail = renter.rent(renter.job(CUDA_OOM, *needs), "--priority", "cost", "--budget", "10")
     *failed, last = outcomes(detail)
     assert (set(failed), last) == ({"oom_gpu"}, "succeeded")
