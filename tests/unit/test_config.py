@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.base import Need
-from orchestrator.config import SETTINGS, Config, ConfigError
+from orchestrator.config import Config, ConfigError
 from orchestrator.home import Home
 from orchestrator.lifecycle.registry import Backends
+from orchestrator.setting_table import SETTINGS
 
 
 @pytest.fixture

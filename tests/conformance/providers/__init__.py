@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from tests.conformance.providers.adapter import Adapter, Bench
 from tests.conformance.providers.aws import aws
 from tests.conformance.providers.colab import colab
+from tests.conformance.providers.gce import gce
 from tests.conformance.providers.lambda_cloud import lambda_cloud
 from tests.conformance.providers.local import local
 from tests.conformance.providers.rented import rented
@@ -18,6 +19,7 @@ PROVIDERS: dict[str, Callable[[Bench], AbstractContextManager[Adapter]]] = {
     "runpod": runpod,
     "colab": colab,
     "aws": aws,
+    "gce": gce,
     "lambda": lambda_cloud,
     "rented": rented,
 }
