@@ -317,11 +317,11 @@ class SetupState:
 
 def asked_state(provider: str, refused: str, ask: Callable[[], str]) -> SetupState:
     """Of a backend that has all it needs: ``ask``, a free call, gives the summary where it succeeds; ``refused`` is the
-    summary where its key is.
+    summary where its key is, or what is asked.
     """
     try:
         return SetupState(True, ask())
-    except AuthError as error:
+    except (AuthError, Rejected) as error:
         return SetupState(False, refused, str(error), error.advice)
     except BackendError as error:
         return SetupState(False, f"{provider} cannot be asked now", str(error), error.advice or "try again later")

@@ -8,7 +8,6 @@ that there is, or says that the token has been used. So there is never a second 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from backends.base import BackendError, Lost
+from backends.durable import keep
 from backends.failpoints import failpoint
 from backends.units import format_duration
 
@@ -39,7 +39,7 @@ class Asked:
     @contextmanager
     def asking(self, key: str, question: Question) -> Iterator[None]:
         """While an instance for ``key`` is asked for."""
-        _keep(self._path(key), json.dumps(asdict(question)))
+        keep(self._path(key), json.dumps(asdict(question)))
         failpoint("aws.create:marked")
         try:
             yield
@@ -104,19 +104,4 @@ class UsedRegions:
         """On disk for good when this returns."""
         known = set(self.all())
         if not known >= set(names):
-            _keep(self._path, json.dumps(sorted(known | set(names))))
-
-
-def _keep(path: Path, text: str) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}.draft")
-    with draft.open("w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # a name that a power cut takes away is no mark
-    finally:
-        os.close(folder)
+            keep(self._path, json.dumps(sorted(known | set(names))))

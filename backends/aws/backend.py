@@ -42,11 +42,12 @@ from backends.base import (
     Offer,
     Rejected,
     SetupState,
+    asked_state,
 )
 from backends.failpoints import failpoint
 from backends.recent import Recent
 from backends.rented import vm
-from backends.rented.clocks import agreed_now
+from backends.rented.clocks import agreed_now, seconds_between
 from backends.rented.contacts import Contacts
 from backends.rented.ends import Ends
 from backends.rented.owner import Owner
@@ -299,16 +300,12 @@ class AwsBackend:
             return SetupState(False, "not installed", f"the Python package {self._missing_package()}", INSTALL)
         if not self._settings.may_be_signed_in():
             return SetupState(False, "not signed in", "credentials of an AWS account", HOW_TO_SIGN_IN)
-        try:
-            account = self._client.read(
-                requests.who_am_i(self._settings.regions[0]), lambda reply: str(reply["Account"])
-            )
-            count = len(self._instances())
-        except AuthError as error:
-            return SetupState(False, "the credentials are refused", str(error), error.advice)
-        except BackendError as error:
-            return SetupState(False, "AWS cannot be asked now", str(error), error.advice or "try again later")
-        return SetupState(True, f"signed in to account {account}, {count} instances of this home")
+        return asked_state("AWS", "the credentials are refused", self._summary)
+
+    def _summary(self) -> str:
+        asking = requests.who_am_i(self._settings.regions[0])
+        account = self._client.read(asking, lambda reply: str(reply["Account"]))
+        return f"signed in to account {account}, {len(self._instances())} instances of this home"
 
     # inside
 
@@ -381,7 +378,7 @@ class AwsBackend:
     def _held_until(self, lease: Lease, instance: Instance | None) -> float:
         """Seconds from the launch to its end, or until now. AWS's clock shows whole seconds: the one begun counts."""
         end = instance.ended_at if instance and instance.ended_at else self._now()
-        return max((end - lease.created_at).total_seconds() + 1.0, 0.0)
+        return seconds_between(lease.created_at, end)
 
     def _now(self) -> datetime:
         """AWS's clock; ours where it cannot be asked."""

@@ -6,10 +6,7 @@ touched.
 
 from __future__ import annotations
 
-import ipaddress
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +16,12 @@ from backends.aws.replies import IN_USE, NOT_FOUND, THERE_ALREADY, read_group_ne
 from backends.aws.settings import Settings
 from backends.base import Transient
 from backends.recent import Recent
+from backends.rented.own_address import own_address
 
 if TYPE_CHECKING:
     from backends.aws.client import Client
 
-ADDRESS_SERVICE = "https://checkip.amazonaws.com"
-"""Amazon's own service that says from which address it is asked."""
-
 ADDRESS_SECONDS = 60.0
-REPLY_SECONDS = 10.0
 
 
 class Network:
@@ -69,7 +63,7 @@ class Network:
 
     def own_network(self) -> str:
         """The network that SSH is admitted from: what the settings say, or this machine's address as Amazon sees it."""
-        return self._settings.ssh_from or self._address.get(own_address)
+        return self._settings.ssh_from or self._address.get(lambda: own_address("aws.ssh_from"))
 
     def _find(self, region: str) -> dict[str, Any] | None:
         groups = self._client().read(
@@ -85,18 +79,3 @@ class Network:
         if old := sorted(there - {wanted}):
             self._client().call_unless(requests.shut_out(region, id_, old, port), NOT_FOUND)
         self._admitted[region] = wanted
-
-
-def own_address(service: str = ADDRESS_SERVICE) -> str:
-    """This machine's address, as the internet sees it, as a network of one. Raises Transient."""
-    try:
-        with urllib.request.urlopen(service, timeout=REPLY_SECONDS) as reply:  # noqa: S310  a constant of ours
-            text = reply.read(100).decode("ascii").strip()
-        return str(ipaddress.ip_network(text))
-    except (OSError, ValueError) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()
-        raise Transient(
-            f"{service} does not say which address this machine has: {error}",
-            advice="Say it yourself: gpujob config set aws.ssh_from ADDRESS/32",
-        ) from error

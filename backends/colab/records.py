@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from backends.durable import keep
+
 WEEK = 7 * 86400.0
 ON_ITS_WAY = 300.0
 """Seconds after which a claim that no session has taken keeps that session from nothing else."""
@@ -70,7 +72,7 @@ class Records:
 
     def put(self, claim: Claim) -> Claim:
         """Remember it, for good when this returns."""
-        self._write(self._folder / f"{claim.key}.json", json.dumps(asdict(claim)))
+        keep(self._folder / f"{claim.key}.json", json.dumps(asdict(claim)))
         return claim
 
     def change(self, key: str, **fields: object) -> Claim:
@@ -105,7 +107,7 @@ class Records:
         """When ``key`` first asked for a session (Unix seconds), noted by the first call."""
         path = self._asked(key)
         if not path.exists():
-            self._write(path, "")
+            keep(path, "")
         return path.stat().st_mtime
 
     def note_used(self, offer: str, seconds: float, units: float, at: float) -> None:
@@ -127,7 +129,7 @@ class Records:
         with suppress(FileNotFoundError):
             return path.read_text(encoding="ascii")
         draft = self._root / f"owner.{os.getpid()}.{secrets.token_hex(4)}"
-        self._write(draft, secrets.token_hex(8))
+        keep(draft, secrets.token_hex(8))
         with suppress(FileExistsError):  # another worker was faster: its word counts
             os.link(draft, path)
         draft.unlink()
@@ -139,16 +141,7 @@ class Records:
 
     def accept(self, text: str) -> None:
         """The terms were agreed to, with this text."""
-        self._write(self._root / "terms-accepted", f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{text}\n")
+        keep(self._root / "terms-accepted", f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{text}\n")
 
     def _asked(self, key: str) -> Path:
         return self._root / "waiting" / key
-
-    def _write(self, path: Path, text: str) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        with draft.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)

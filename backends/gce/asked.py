@@ -8,7 +8,6 @@ the same requestId: there is never a second one.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,7 @@ from datetime import datetime
 from glob import escape
 from pathlib import Path
 
+from backends.durable import keep
 from backends.failpoints import failpoint
 from backends.units import format_duration
 
@@ -40,14 +40,14 @@ class Asked:
 
     def mark(self, key: str, zone: str, asked_at: int) -> None:
         """A machine for ``key`` is about to be asked for. On disk for good when this returns."""
-        self._keep(key, Place(zone, asked_at))
+        keep(self._path(key, zone), json.dumps(asdict(Place(zone, asked_at))))
         failpoint("gce.create:marked")
 
     def heard(self, key: str, zone: str) -> None:
         """It was made."""
         place = self.place(key)
         if place and place.zone == zone:
-            self._keep(key, replace(place, heard=True))
+            keep(self._path(key, zone), json.dumps(asdict(replace(place, heard=True))))
 
     def place(self, key: str) -> Place | None:
         """Where ``key``'s machine was asked for; None where none was, or where it is known that there is none."""
@@ -77,21 +77,6 @@ class Asked:
     def forget(self, key: str, zone: str) -> None:
         """The machine is gone from there, or there was never one."""
         self._path(key, zone).unlink(missing_ok=True)
-
-    def _keep(self, key: str, place: Place) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._path(key, place.zone)
-        draft = path.with_suffix(f".{os.getpid()}.draft")
-        with draft.open("w", encoding="ascii") as file:
-            json.dump(asdict(place), file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # a name that a power cut takes away is no mark
-        finally:
-            os.close(folder)
 
     def _path(self, key: str, zone: str) -> Path:
         return self._folder / f"{key}@{zone}.json"

@@ -27,6 +27,7 @@ from backends.base import (
     Offer,
     Rejected,
     SetupState,
+    asked_state,
 )
 from backends.failpoints import failpoint
 from backends.gce import catalog, marks, requests
@@ -43,7 +44,7 @@ from backends.gce.replies import (
 )
 from backends.gce.settings import Settings
 from backends.recent import Recent
-from backends.rented.clocks import agreed_now
+from backends.rented.clocks import agreed_now, seconds_between
 from backends.rented.contacts import Contacts
 from backends.rented.ends import Ends
 from backends.rented.owner import Owner
@@ -257,15 +258,13 @@ class GceBackend:
         missing, how = self._settings.lacking()
         if missing:
             return SetupState(False, "not signed in", missing, how)
-        try:
-            project = self._client.project
-            self._client.call(requests.get_project(project))
-            count = len(self._there.all()) if self._owner.word else 0
-        except (AuthError, Rejected) as error:
-            return SetupState(False, "the project cannot be used", str(error), error.advice)
-        except BackendError as error:
-            return SetupState(False, "Google cannot be asked now", str(error), error.advice or "try again later")
-        return SetupState(True, f"signed in to project {project}, {count} instances of this home")
+        return asked_state("Google", "the project cannot be used", self._summary)
+
+    def _summary(self) -> str:
+        project = self._client.project
+        self._client.call(requests.get_project(project))
+        count = len(self._there.all()) if self._owner.word else 0
+        return f"signed in to project {project}, {count} instances of this home"
 
     # inside
 
@@ -347,9 +346,8 @@ class GceBackend:
         return self._held(lease, max(ends) if ends else self._now())
 
     def _held(self, lease: Lease, end: datetime) -> float:
-        """No longer than Google lets it run; the second begun counts."""
-        seconds = (end - lease.created_at).total_seconds() + 1.0
-        return min(max(seconds, 0.0), float(lease.details["max_seconds"]))
+        """No longer than Google lets it run."""
+        return min(seconds_between(lease.created_at, end), float(lease.details["max_seconds"]))
 
     def _now(self) -> datetime:
         """Google's clock; ours where it cannot be asked."""

@@ -7,13 +7,13 @@ mark is on disk before a machine is asked for, and goes with a definite answer: 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from backends.base import BackendError, Lost
+from backends.durable import keep
 from backends.failpoints import failpoint
 from backends.units import format_duration
 
@@ -37,7 +37,7 @@ class Unheard:
     @contextmanager
     def asking(self, key: str, asked_at: datetime) -> Iterator[None]:
         """While a machine for ``key`` is asked for; ``asked_at``, in whole seconds, is what it will say itself."""
-        self._mark(key, int(asked_at.timestamp()))
+        keep(self._path(key), json.dumps({"asked_at": int(asked_at.timestamp())}))
         failpoint("unheard:marked")
         try:
             yield
@@ -83,20 +83,6 @@ class Unheard:
             return int(json.loads(self._path(key).read_bytes())["asked_at"])
         except FileNotFoundError:
             return None
-
-    def _mark(self, key: str, asked_at: int) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = self._path(key).with_suffix(".draft")
-        with draft.open("w", encoding="ascii") as file:
-            json.dump({"asked_at": asked_at}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path(key))
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # a name that a power cut takes away is no mark
-        finally:
-            os.close(folder)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.json"

@@ -12,7 +12,6 @@ import pytest
 
 from backends.aws import open_backend
 from backends.aws.backend import AwsBackend
-from backends.aws.network import own_address
 from backends.base import (
     AuthError,
     Fate,
@@ -230,12 +229,6 @@ def test_this_machine_has_another_address(opened: Callable[..., AwsBackend], clo
     (rule,) = group["IpPermissions"]
     assert [each["CidrIp"] for each in rule["IpRanges"]] == ["198.51.100.9/32"]
     given_back(moved, lease)
-
-
-def test_the_address_service_answers_with_something_else(cloud: AwsEmulator) -> None:
-    with pytest.raises(Transient) as caught:
-        own_address(cloud.url)
-    assert "aws.ssh_from" in caught.value.advice
 
 
 def test_held_time_is_by_the_end_that_aws_tells(opened: Callable[..., AwsBackend], cloud: AwsEmulator) -> None:
