@@ -7,8 +7,12 @@ import os
 import shutil
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 NO_AWS = {"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent"}
+
+settings.register_profile("gpujob", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gpujob")  # no test fails because a machine is slow, or passes only sometimes
 
 
 def pytest_configure() -> None:

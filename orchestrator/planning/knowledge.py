@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from backends.base import Offer
 from backends.units import format_size
@@ -20,6 +21,9 @@ _ENDED = {
 TRIES = 2
 """Machines of one offer that may never become reachable before it counts as out of reach: the next is another one."""
 
+
+SAME_VRAM = 1.1
+"""How far apart two figures of one GPU's VRAM may lie: an L4 has 23034 MiB by its driver, and 22888 by AWS."""
 
 _EARLIER = " in an earlier attempt of this job"
 
@@ -72,6 +76,27 @@ class Knowledge:
     seen: tuple[Seen, ...] = ()
     killed_counts: bool = True
     avoided: tuple[Avoided, ...] = ()
+
+    def as_offered(self, offers: Iterable[Offer]) -> Knowledge:
+        """The same, with VRAM that ran out counted as ``offers`` count it.
+
+        What one GPU of a model has shown holds for all of them, though drivers, libraries and price lists differ on how
+        much it has, and though a run may end before anybody has read it.
+        """
+        by_name = {(offer.backend, offer.name): offer for offer in offers if offer.gpu_count}
+        by_model: dict[str | None, set[int]] = {}
+        for offer in by_name.values():
+            by_model.setdefault(offer.gpu, set()).add(offer.vram_bytes)
+
+        def counted(s: Seen) -> Seen:
+            own = by_name.get((s.backend, s.offer))
+            tried = s.vram_capacity_bytes or (own.vram_bytes if own else None)
+            if s.outcome != "oom_gpu" or tried is None:
+                return s
+            same = by_model.get(s.gpu or (own.gpu if own else None), set())
+            return replace(s, vram_capacity_bytes=max(tried, *(v for v in same if v <= tried * SAME_VRAM), 0))
+
+        return replace(self, seen=tuple(counted(s) for s in self.seen))
 
     def out_of_ram(self, variant: str) -> Seen | None:
         """The attempt that shows the largest RAM known to be too small for ``variant``."""

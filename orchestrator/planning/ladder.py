@@ -52,6 +52,7 @@ def make_plan(
         )  # fmt: skip
 
     all_offers = list(offers)
+    knowledge = knowledge.as_offered(all_offers)
     plan = among(all_offers)
     lacking = {offer.backend: offer.missing for offer in all_offers if offer.missing}
     if plan.ladder or not lacking:

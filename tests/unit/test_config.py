@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import Need
@@ -130,7 +130,6 @@ def test_numbers_may_be_written_without_quotes(file: Path) -> None:
     assert (config.get("local.slots"), config.get("local.price_per_hour")) == (4, 250_000)
 
 
-@settings(deadline=None, derandomize=True)
 @given(text=st.text(max_size=20), name=st.sampled_from(sorted(SETTINGS)))
 def test_whatever_is_set_leaves_a_file_that_can_be_read(
     text: str, name: str, tmp_path_factory: pytest.TempPathFactory

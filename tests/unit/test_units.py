@@ -7,7 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.units import (
@@ -59,14 +59,12 @@ def test_a_size_without_unit_is_not_taken_for_bytes(text: str) -> None:
         parse_size(text)
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.sampled_from(["B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"]))
 def test_whole_sizes_are_exact(number: int, unit: str) -> None:
     base = 1024 if "i" in unit else 1000
     assert parse_size(f"{number} {unit}") == number * base ** ("BkMGT".upper().index(unit[0].upper()))
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.integers(0, 10**17))
 def test_a_size_is_shown_to_three_figures(count: int) -> None:
     assert parse_size(format_size(count)) == pytest.approx(count, rel=0.0051)
@@ -117,7 +115,6 @@ def test_durations_as_shown(count: float, text: str) -> None:
     assert format_duration(count) == text
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.floats(0, 1e7))
 def test_a_duration_as_shown_can_be_written_again(count: float) -> None:
     shown = parse_duration(format_duration(count))
@@ -150,7 +147,6 @@ def test_what_is_no_money(text: str, words: str) -> None:
         parse_usd(text)
 
 
-@settings(deadline=None, derandomize=True)
 @given(micros)
 def test_money_in_json_is_exact(amount: int) -> None:
     text = decimal_usd(amount)
@@ -159,7 +155,6 @@ def test_money_in_json_is_exact(amount: int) -> None:
     assert len(text.partition(".")[2]) >= 2
 
 
-@settings(deadline=None, derandomize=True)
 @given(micros)
 def test_money_is_shown_to_the_cent_or_exactly(amount: int) -> None:
     shown = parse_usd(format_usd(amount))
@@ -174,20 +169,17 @@ def test_money_as_shown(amount: int, text: str) -> None:
     assert format_usd(amount) == text
 
 
-@settings(deadline=None, derandomize=True)
 @given(rates, seconds)
 def test_a_cost_is_the_exact_price_rounded_up(rate: int, held: float) -> None:
     assert cost_micros(rate, held) == math.ceil(Fraction(rate) * Fraction(repr(held)) / 3600)
 
 
-@settings(deadline=None, derandomize=True)
 @given(rates, seconds, seconds)
 def test_longer_never_costs_less(rate: int, one: float, other: float) -> None:
     short, long = sorted((one, other))
     assert cost_micros(rate, short) <= cost_micros(rate, long)
 
 
-@settings(deadline=None, derandomize=True)
 @given(rates, st.lists(st.integers(0, 10**6), max_size=5))
 def test_bills_in_parts_never_come_to_less_than_one_bill(rate: int, parts: list[int]) -> None:
     whole = cost_micros(rate, sum(parts))

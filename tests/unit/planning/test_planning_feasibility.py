@@ -168,6 +168,19 @@ class TestOutOfMemorySeen:
         assert rungs(made) == [("only", "h")]
         assert "ran out of VRAM with 16 GB in a" in only_rejection(made, Code.OOM_SEEN).reason
 
+    @pytest.mark.parametrize("vram", [15.3, None])
+    def test_a_gpu_of_the_same_model_is_no_larger_though_its_price_list_says_so(self, vram: float | None) -> None:
+        known = (seen("only", "oom_gpu", "g", vram=vram, ram=8, gpu="Tesla T4"),)
+        offers = [gpu_machine("g"), gpu_machine("more", ram=32), gpu_machine("two", count=2, vram=15.9)]
+        assert rungs(plan(job(needs(gpu=1)), *offers, gpu_machine("h", A100, vram=80), known=known)) == [("only", "h")]
+
+    def test_a_gpu_of_the_same_name_with_twice_the_memory_is_another(self) -> None:
+        known = (seen("only", "oom_gpu", "g", vram=40, gpu="A100"),)
+        made = plan(
+            job(needs(gpu=1)), gpu_machine("g", "A100", vram=40), gpu_machine("h", "A100", vram=80), known=known
+        )
+        assert rungs(made) == [("only", "h")]
+
     def test_the_largest_that_was_too_small_counts(self) -> None:
         known = (seen("a", "oom_host", ram=32), seen("a", "oom_host", ram=8))
         assert rungs(plan(job("a"), machine("m"), machine("n", ram=33), known=known)) == [("a", "n")]
@@ -187,9 +200,12 @@ class TestOutOfMemorySeen:
     @pytest.mark.parametrize("outcome", ["oom_host", "oom_gpu"])
     def test_where_nobody_recorded_the_capacity_that_offer_is_out(self, outcome: str) -> None:
         known = (seen("only", outcome, "g"),)
-        made = plan(job(needs(gpu=1)), gpu_machine("g"), gpu_machine("h"), known=known)
+        other = gpu_machine("h", A100, vram=80)
+        made = plan(job(needs(gpu=1)), gpu_machine("g", vram=16), other, known=known)
         assert rungs(made) == [("only", "h")]
-        assert "on this very offer" in only_rejection(made, Code.OOM_SEEN).reason
+        assert ("with 16 GB" if outcome == "oom_gpu" else "on this very offer") in only_rejection(
+            made, Code.OOM_SEEN
+        ).reason
 
     def test_an_unexplained_kill_counts_only_if_the_spec_says_so(self) -> None:
         known = Knowledge((seen("a", "killed", ram=16),), killed_counts=False)

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from planning_kit import job
 
@@ -102,7 +102,7 @@ seen = st.builds(
 histories = st.lists(seen, max_size=4).map(lambda all_seen: Knowledge(tuple(all_seen)))
 priorities = st.sampled_from(Priority)
 worlds = {"spec": specs(), "all_offers": offers(), "known": histories, "budget": budgets, "priority": priorities}
-steady = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+steady = settings(max_examples=150)
 
 
 @steady

@@ -88,7 +88,7 @@ beliefs = st.builds(
 """Nothing known, or that attempts ran out of either memory."""
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(options(), max_size=3))
 def test_the_climb_on_paper_is_every_climb_weighted(ladder: list[Option]) -> None:
     ways = outcomes(ladder)
@@ -115,7 +115,7 @@ def losses(listed: list[Option], belief: Belief, aim: Aim) -> Iterator[tuple[tup
                 todo.append(((*order, place), spent + chances.dollars(option), after, left - option.reserve))
 
 
-@settings(max_examples=2500, deadline=None)
+@settings(max_examples=2500)
 @given(st.lists(options(), max_size=5), beliefs, aims)
 def test_the_search_is_as_good_as_trying_every_ladder(listed: list[Option], belief: Belief, aim: Aim) -> None:
     every = dict(losses(listed, belief, aim))

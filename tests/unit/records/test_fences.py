@@ -202,6 +202,4 @@ class Budget(RuleBasedStateMachine):
 
 
 TestBudget = Budget.TestCase
-TestBudget.settings = settings(
-    max_examples=10, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestBudget.settings = settings(max_examples=10, stateful_step_count=15, suppress_health_check=list(HealthCheck))

@@ -77,7 +77,7 @@ PATTERNS = st.builds(
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="NOT TESTED: agreement with git, which is not installed")
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(top=st.lists(PATTERNS, max_size=5), below=st.lists(PATTERNS, max_size=3))
 def test_the_selection_is_what_git_would_add(tmp_path_factory, top, below):
     root = tmp_path_factory.mktemp("repository")

@@ -44,7 +44,7 @@ specs = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(specs)
 def test_a_stored_spec_is_the_same_spec(written):
     spec = JobSpec.model_validate({**written, "workdir": Path("/w"), "spec_path": Path("/w/a.yaml")})

@@ -107,7 +107,7 @@ def test_the_examples_of_the_documentation_load(load, tmp_path, name, text):
 commands = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(run=commands | st.text(alphabet="{}ab' \"$#:\n", min_size=1).filter(str.strip), setup=commands | st.none())
 def test_a_starter_spec_loads_and_runs_the_command_word_for_word(tmp_path_factory, run, setup):
     assume(credential_kind(f"{run} {setup}") is None)

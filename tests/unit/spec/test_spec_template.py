@@ -89,7 +89,7 @@ PLACES = [
 ]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(value=VALUES, place=st.sampled_from(PLACES))
 @example(value="$(echo run)", place=PLACES[1])
 @example(value="'; echo run; '", place=PLACES[2])
@@ -135,14 +135,12 @@ def test_the_uses_of_a_parameter_tell_which_of_them_is_meant():
     assert [(use.word, use.nth, use.safe) for use in found] == [("x", 1, True), ("x", 3, False)]
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.text(alphabet="ab'\"\\ \n$(){}#`<;", max_size=40))
 def test_every_character_has_a_place(command):
     assert len(quoting(command)) == len(command)
     assert set(quoting(command)) <= set(Quoting)
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.text(alphabet="{}ab$-. \"'", max_size=40))
 def test_an_escaped_text_is_its_own_value(text):
     assert fill_text(escape(text), {}) == text
