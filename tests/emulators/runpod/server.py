@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             status = self._answer(path)
         except Dropped:
-            hang_up(self)
+            pass
         except Problem as problem:
             status = problem.status
             self._write(status, json.dumps(problem.document()), problem.headers, kind="application/problem+json")
@@ -73,6 +73,8 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             with self.server.lock:
                 self.server.calls.append(Call(self.command, path, status, self.pod_id, self._body))
+            if status == 0:
+                hang_up(self)  # once it is on record: whoever sees the connection end may look there
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
 
