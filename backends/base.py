@@ -274,6 +274,15 @@ class Inspected(Protocol):
         """Every GPU that the driver shows, in its order; none where there is no driver, or not yet."""
 
 
+@runtime_checkable
+class Counted(Protocol):
+    """Optional power of a machine: what comes from it is counted, for providers that charge for traffic."""
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes that this process has received from the machine, by whichever object; never less than before."""
+
+
 class Backend(Protocol):
     """A place that machines come from."""
 

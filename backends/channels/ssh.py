@@ -105,6 +105,11 @@ class SshMachine:
         with self._courier("receive", self._inside(dest)) as courier:
             transfer.push(courier, tree, dest, progress)
 
+    @property
+    def received_bytes(self) -> int:
+        """See Counted: all of the traffic, also that of logs and of looking how a run stands."""
+        return self._connection.received_bytes
+
     def gpus(self) -> list[SeenGpu]:
         """See Inspected. What cannot be understood of the answer is not believed to be a GPU."""
         said = self._connection.run(self._script(_LIST_GPUS), limit=GPU_LIST_BYTES)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backends.base import AuthError, NotYetReady, Rejected, Transient
 from backends.channels.ssh_keys import CHANGED_ADVICE, HostKeys, Identity, changed_key
@@ -80,6 +80,8 @@ class Connection:
         self._pin = pin
         self._lock = threading.Lock()
         self._transport: paramiko.Transport | None = None
+        self.received_bytes = 0
+        """Of all that ever came over it, as the network counts it."""
 
     def open(self, script: str, window: int = WINDOW_BYTES) -> Conversation:
         """Run a shell script on the machine and talk to it.
@@ -138,7 +140,7 @@ class Connection:
         with self._unreachable(known=pinned is not None):
             line = socket.create_connection((self._address.host, self._address.port), CONNECT_TIMEOUT)
             _notice_death(line)
-        transport = self._negotiated(line, pinned)
+        transport = self._negotiated(_Line(line, self), pinned)
         try:
             self._enter(transport, pinned)
         except BaseException:
@@ -147,7 +149,7 @@ class Connection:
         transport.set_keepalive(KEEPALIVE_SECONDS)
         return transport
 
-    def _negotiated(self, line: socket.socket, pinned: str | None) -> paramiko.Transport:
+    def _negotiated(self, line: _Line, pinned: str | None) -> paramiko.Transport:
         """The transport, its server's host key compared with what is pinned."""
         import paramiko
 
@@ -226,6 +228,23 @@ class Connection:
             yield
         except _troubles() as error:
             raise Transient(f"the connection to {self._address} broke: {_reason(error)}") from error
+
+
+class _Line:
+    """A socket whose bytes are counted as they come. Only its transport's own thread receives."""
+
+    def __init__(self, line: socket.socket, connection: Connection) -> None:
+        self._line = line
+        self._connection = connection
+
+    def recv(self, size: int) -> bytes:
+        data = self._line.recv(size)
+        self._connection.received_bytes += len(data)
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else as the socket does it."""
+        return getattr(self._line, name)
 
 
 class Conversation:

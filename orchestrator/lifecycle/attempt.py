@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from backends.base import BackendError, NotYetGone, Offer, Rejected, RunPhase
+from backends.base import BackendError, Lease, NotYetGone, Offer, Rejected, RunPhase
+from backends.billing import Price
 from backends.failpoints import failpoint
 from backends.runner.runner import FETCHED, PREFLIGHT_REFUSES
 from orchestrator.lifecycle.bills import ask_for_bill
@@ -23,6 +24,7 @@ from orchestrator.lifecycle.endings import (
     StepFailed,
     TakenBack,
     TimeUp,
+    TooDear,
     Unfit,
     verdict_of_failure,
 )
@@ -37,6 +39,7 @@ from orchestrator.lifecycle.provisioning import Provisioning
 from orchestrator.lifecycle.settling import settlement
 from orchestrator.lifecycle.tenure import price_of_attempt
 from orchestrator.lifecycle.tools import Tools
+from orchestrator.lifecycle.traffic import Traffic, with_traffic
 from orchestrator.lifecycle.uploading import upload_all
 from orchestrator.records.attempts import lease_is_gone, lease_is_live, recorded_lease, settle
 from orchestrator.records.bills import expect_bill
@@ -54,7 +57,7 @@ GIVING_BACK = Patience(uncounted=(*OUT_OF_REACH, NotYetGone, Rejected, OSError))
 """Never given up: it costs money while it is there, and whatever hinders it can be mended."""
 
 
-_NO_MACHINE = frozenset(kind.__name__ for kind in (TimeUp, TakenBack, MachineGone))
+_NO_MACHINE = frozenset(kind.__name__ for kind in (TimeUp, TooDear, TakenBack, MachineGone))
 """How a step fails where there is nothing more to fetch from."""
 
 
@@ -69,9 +72,11 @@ class AttemptRun:
         secrets = tools.vault.values(job.id, spec.secrets)
         redact = Redactor(secrets.values())
         backend, variant = tools.backends.get(attempt.backend), spec.resolved(attempt.variant)
-        self._context = Context(tools, job, spec, attempt, backend, variant, secrets, redact)
+        traffic = Traffic(tools.home.attempt(job.id, attempt.number) / "traffic")
+        self._context = Context(tools, job, spec, attempt, backend, variant, secrets, redact, traffic)
         self._offer = offer
         self._never_used = False
+        self._unfetched = "its machine was gone before its results could be fetched"
         self._journal = Journal(tools.store, tools.clock, redact)
 
     def run(self) -> Outcome:
@@ -98,7 +103,7 @@ class AttemptRun:
         if verdict.outcome is not Outcome.SUCCEEDED:
             return verdict
         if fetched is None and self._context.spec.results:
-            lost = "the run succeeded, but its machine was gone before its results could be fetched"
+            lost = f"the run succeeded, but {self._unfetched}"
             return Verdict(Outcome.LOST, f"lost: {lost}", (lost, *verdict.evidence))
         if missing := (fetched or {}).get("missing"):
             self._context.note("results", f"the run left nothing at {', '.join(missing)}")
@@ -132,6 +137,8 @@ class AttemptRun:
                 over = failure.kind in _NO_MACHINE or self._context.tenure.fetch_is_over
                 if over or self._context.cancel_requested:
                     self._context.note("fetch", f"the results could not be fetched before the machine went: {failure}")
+                    if failure.kind == TooDear.__name__:
+                        self._unfetched = f"not all of its results could be paid for: {failure}"
                     return None
                 self._journal.reopen(cast("int", self._context.attempt.id))
                 self._context.tools.clock.sleep(patience.longest_wait)
@@ -216,13 +223,16 @@ class AttemptRun:
         for name in ("outgoing", "incoming"):
             shutil.rmtree(context.folder / name, ignore_errors=True)
 
+    def _price(self, lease: Lease | None) -> Price:
+        return with_traffic(price_of_attempt(self._context.attempt, lease), self._context.traffic)
+
     def _settle(self, verdict: Verdict, ended: Json) -> None:
         context = self._context
         lease = recorded_lease(context.tools.store, context.key)
         ending = settlement(
             context.tools.store, context.job, context.spec, context.attempt, verdict, float(ended["held_seconds"]),
             context.now(), recorded_facts(context.job).needs.get(context.attempt.variant),
-            price_of_attempt(context.attempt, lease) if ended.get("rented", True) else None,
+            self._price(lease) if ended.get("rented", True) else None,
             wasted=self._never_used,
         )  # fmt: skip
         settle(context.tools.store, context.attempt, ending, context.now())

@@ -12,6 +12,7 @@ from orchestrator.lifecycle.following import Transfer
 from orchestrator.lifecycle.patience import PatientBackend
 from orchestrator.lifecycle.tenure import Tenure
 from orchestrator.lifecycle.tools import Tools
+from orchestrator.lifecycle.traffic import Traffic, stop_if_too_dear
 from orchestrator.records.attempts import lease_row, recorded_lease
 from orchestrator.records.jobs import get_job, note
 from orchestrator.records.tables import Attempt, Job
@@ -31,6 +32,7 @@ class Context:
     variant: ResolvedVariant
     secrets: dict[str, str]
     redact: Redactor
+    traffic: Traffic
 
     @property
     def key(self) -> str:
@@ -81,17 +83,24 @@ class Context:
     def upload(self) -> Transfer:
         """Something that is being sent: shown while it is under way, ended when the user or the time says so."""
 
-        def wanted() -> None:
+        def wanted(lacking: int) -> None:
+            del lacking
             self.stop_if_cancelled()
             self.stop_if_over()
 
         return Transfer(self.tools.home.live(self.job.id), self.attempt, "upload", self.tools.clock, wanted)
 
-    def fetch(self) -> Transfer:
-        """Something that is being fetched, also after a cancellation: shown, and ended when the time is up."""
-        return Transfer(
-            self.tools.home.live(self.job.id), self.attempt, "fetch", self.tools.clock, self.stop_if_fetch_is_over
-        )
+    def fetch(self, machine: Machine) -> Transfer:
+        """Something that is being fetched, also after a cancellation: shown, and ended when time or money is up."""
+
+        def wanted(lacking: int) -> None:
+            self.stop_if_fetch_is_over()
+            self.traffic.heard(machine)
+            tenure = self.tenure
+            seconds = tenure.held_seconds + tenure.giving_back_seconds
+            stop_if_too_dear(tenure.price, self.traffic, lacking, seconds, self.attempt.reserved_micros)
+
+        return Transfer(self.tools.home.live(self.job.id), self.attempt, "fetch", self.tools.clock, wanted)
 
     def stop_if_over(self) -> None:
         """Raises TimeUp where a rented machine must be given back now."""

@@ -37,6 +37,10 @@ class TimeUp(Ended):
     """What the attempt has reserved is used up: nothing more may be done on its machine."""
 
 
+class TooDear(Ended):
+    """Bringing more home would cost more than the attempt has reserved."""
+
+
 class StepFailed(Exception):
     """A step failed for good. ``kind`` is the error's class name; the message is redacted."""
 
@@ -58,6 +62,7 @@ _OUTCOMES = {
     "MachineGone": Outcome.LOST,
     "Lost": Outcome.LOST,
     "TimeUp": Outcome.DEADLINE,
+    "TooDear": Outcome.LOST,
 }
 """By the class of the error; anything else is a plain failure."""
 

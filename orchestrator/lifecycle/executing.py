@@ -120,6 +120,7 @@ class Execution:
         with suppress(OSError):  # no room to look on here must not end the run; its logs are fetched at its end
             self._new_log_bytes = copy_logs(machine, context.key, context.folder)
             write_live(context.tools.home.live(context.job.id), context.attempt, status)
+        context.traffic.heard(machine)
         failpoint("execute:watched")
 
     def _seen(self, status: RunStatus) -> None:

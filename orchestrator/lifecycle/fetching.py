@@ -18,11 +18,12 @@ def fetch_all(context: Context, machine: Machine) -> Json:
     """Fetch everything, also from a run that failed: what was produced is not lost. Doing it again is harmless."""
     key, home, job, number = context.key, context.tools.home, context.job.id, context.attempt.number
     mend_checkpoints(home.checkpoints(job, number))
-    came = context.fetch()
+    came = context.fetch(machine)
     missing = _pull(machine, key, context.spec.results, home.fetched(job, number), came)
     _pull(machine, key, context.spec.checkpoints, home.checkpoints(job, number), came)
     for name in RECORDS:
         machine.pull(f"{key}/{name}", context.folder / name, came)
+    context.traffic.heard(machine)
     return {"missing": missing, "bytes": came.bytes}
 
 

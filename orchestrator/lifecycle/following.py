@@ -19,6 +19,9 @@ SHOWN_EVERY_SECONDS = 0.25
 RATE_SECONDS = 5.0
 """The rate of a transfer is that of the last so many seconds."""
 
+CHECKED_EVERY_BYTES = 8_000_000
+"""A transfer is asked whether it may go on as often as it is shown, and after so much at the latest."""
+
 
 def copy_logs(machine: Machine, key: str, folder: Path) -> int:
     """Append what is new; its bytes. The size of the copy is the only memory, so a restart goes on where it stopped."""
@@ -54,17 +57,17 @@ class Transfer:
     """The progress of something that is sent or fetched: shown with its rate while it is under way, counted in all.
 
     Call it with (bytes done, bytes in all), as backends do; a new beginning (fewer bytes than before) is a new part.
-    ``check`` is called along the way, and ends the transfer by what it raises.
+    ``check`` is called along the way with the bytes that its part still lacks, and ends the transfer by what it raises.
     """
 
-    def __init__(self, path: Path, attempt: Attempt, what: str, clock: Clock, check: Callable[[], None]) -> None:
+    def __init__(self, path: Path, attempt: Attempt, what: str, clock: Clock, check: Callable[[int], None]) -> None:
         self._path = path
         self._reading = {"attempt": attempt.number, "variant": attempt.variant, "phase": what}
         self._clock = clock
         self._check = check
         self._shown = float("-inf")
         self._window = [(clock.monotonic(), 0)]
-        self._before = self._part = 0
+        self._before = self._part = self._checked = 0
 
     @property
     def bytes(self) -> int:
@@ -75,13 +78,14 @@ class Transfer:
         """See Progress."""
         if done < self._part:
             self._before += self._part
+            self._checked = 0
             self._window = [(self._clock.monotonic(), 0)]
         self._part = done
         now = self._clock.monotonic()
-        if now - self._shown < SHOWN_EVERY_SECONDS:
+        if now - self._shown < SHOWN_EVERY_SECONDS and done - self._checked < CHECKED_EVERY_BYTES:
             return
-        self._shown = now
-        self._check()
+        self._shown, self._checked = now, done
+        self._check(max(0, total - done))
         self._window = [seen for seen in self._window if now - seen[0] <= RATE_SECONDS] or self._window[-1:]
         began, first = self._window[0]
         self._window.append((now, done))

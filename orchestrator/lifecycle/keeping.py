@@ -11,13 +11,15 @@ from threading import Lock
 from types import TracebackType
 from typing import Any
 
+from backends.base import Machine
 from backends.failpoints import failpoint
 from orchestrator.lifecycle.context import Context
 from orchestrator.lifecycle.tenure import LAST_SECONDS, Tenure
+from orchestrator.lifecycle.traffic import checkpoints_may_come, enough_words
 
 
 class Late(Exception):
-    """A copy that is still on its way when the run is over."""
+    """A copy that is still on its way when the run is over, or when enough has come."""
 
 
 class Keeper:
@@ -33,7 +35,8 @@ class Keeper:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="keeper")
         self._copying: Future[None] | None = None
         self._placing = Lock()
-        self._over = False
+        self._machine: Machine | None = None
+        self._over = self._told = False
 
     def __enter__(self) -> Keeper:
         return self
@@ -55,12 +58,23 @@ class Keeper:
         now = self._context.tools.clock.monotonic()
         if self._tenure.own_machine or now < self._next or (self._copying and not self._copying.done()):
             return
+        if not self._may_come():
+            return
         self._next = now + self._every
         self._copying = self._pool.submit(self._copy)  # its errors stay in it: nobody asks
 
+    def _may_come(self) -> bool:
+        """Whether more checkpoints are paid for; told once where not."""
+        if checkpoints_may_come(self._tenure.price, self._context.traffic):
+            return True
+        if not self._told and self._context.spec.checkpoints:
+            self._context.note("checkpoints", enough_words(self._tenure.price, self._context.traffic))
+        self._told = True
+        return False
+
     def _copy(self) -> None:
         context = self._context
-        machine = context.backend.connect(context.lease)
+        self._machine = machine = context.backend.connect(context.lease)
         incoming = context.folder / "incoming"
         incoming.mkdir(parents=True, exist_ok=True)
         for path in context.spec.checkpoints:
@@ -81,9 +95,10 @@ class Keeper:
         draft.replace(context.folder / "status.json")
 
     def _go_on(self, done: int = 0, total: int = 0) -> None:
-        """Raises Late, which ends a copy, once the watching is over."""
+        """Raises Late, which ends a copy, once the watching is over or enough has come."""
         del done, total
-        if self._over:
+        self._context.traffic.heard(self._machine)
+        if self._over or not checkpoints_may_come(self._tenure.price, self._context.traffic):
             raise Late
 
 

@@ -15,6 +15,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from backends.base import (
     Backend,
     Billed,
+    Counted,
     Fated,
     Inspected,
     Keyed,
@@ -147,6 +148,11 @@ class PatientMachine(_Patient):
     def __init__(self, inner: Machine, sleep: Callable[[float], None]) -> None:
         super().__init__(sleep)
         self._inner = inner
+
+    @property
+    def received_bytes(self) -> int:
+        """See Counted; 0 of a machine that has not that power."""
+        return self._inner.received_bytes if isinstance(self._inner, Counted) else 0
 
     def gpus(self) -> list[SeenGpu] | None:
         """See Inspected; None from a machine that has not that power."""

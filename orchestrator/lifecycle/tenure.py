@@ -113,4 +113,9 @@ class Tenure:
     @property
     def fetch_is_over(self) -> bool:
         """Whether what is not at home by now is lost with a rented machine."""
-        return not self.own_machine and self.seconds_left < min(GIVING_BACK_SECONDS, self.wind_down_seconds / 6)
+        return not self.own_machine and self.seconds_left < self.giving_back_seconds
+
+    @property
+    def giving_back_seconds(self) -> float:
+        """What giving the machine back takes."""
+        return min(GIVING_BACK_SECONDS, self.wind_down_seconds / 6)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from backends.billing import Price, price_of, shared_by_others
+from backends.units import format_size, format_usd
 from orchestrator.catalog.providers import provider
 from orchestrator.planning.climb import Option
 from orchestrator.planning.duration import Course, Workload, course
@@ -22,8 +23,8 @@ from orchestrator.spec.model import JobSpec
 OUT_SHARE = 0.15
 """Share of the run after which memory runs out, if it does: while loading, or in the first large batches."""
 
-EGRESS_BYTES = 200_000_000
-"""Assumed size of what comes home."""
+TALK_BYTES_PER_HOUR = 20_000_000
+"""What looking at a run brings home beside its files: its records every two seconds, and SSH around them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class _Alike:
     survives: float
     vram_out: float
     ram_out: float
+    talk_bytes: int
     basis: tuple[str, ...]
 
 
@@ -88,7 +90,7 @@ class Looking:
         """What to expect of ``candidate``."""
         offer, variant = candidate.offer, candidate.variant
         alike = self._alike_of(candidate)
-        price = price_of(offer, variant.need.disk_bytes or 0, EGRESS_BYTES)
+        price = price_of(offer, variant.need.disk_bytes or 0, self._spec.limits.download + alike.talk_bytes)
         reserved = Reservation.least(price, alike.allowance)
         times = _times(alike, reserved.seconds)
         costs = (price.micros(times[0]), price.micros(times[1]), price.micros(times[2]))
@@ -131,14 +133,16 @@ class Looking:
         stays = self._facts.reliability.get(offer.backend, provider(offer.backend).holds)
         survives = math.exp(-offer.billing.interruptions_per_hour * run.total.mean / 3600)
         memories = self._memory.of[variant.name]
+        allowance = Allowance.of(run, spec.limits.runtime)
         return _Alike(
             course=run,
-            allowance=Allowance.of(run, spec.limits.runtime),
+            allowance=allowance,
             stays=stays,
             survives=survives,
             vram_out=self._memory.out(memories.vram, offer.vram_bytes),
             ram_out=self._memory.out(memories.ram, candidate.ram_capacity_bytes),
-            basis=(*self._memory.said(candidate), *_basis(candidate, run, survives)),
+            talk_bytes=round(min(allowance.most, allowance.least) / 3600 * TALK_BYTES_PER_HOUR),
+            basis=(*self._memory.said(candidate), *_basis(candidate, run, survives, spec.limits.download)),
         )
 
 
@@ -164,8 +168,10 @@ def _broken_seconds(run: Course, stays: float, survives: float) -> float:
     return run.setup.mean + run.run.mean / 2 * taken / (never + taken)
 
 
-def _basis(candidate: Candidate, run: Course, survives: float) -> tuple[str, ...]:
+def _basis(candidate: Candidate, run: Course, survives: float, download_bytes: int) -> tuple[str, ...]:
     words = []
+    if rate := candidate.offer.billing.egress_micros_per_gb:
+        words.append(f"{format_size(download_bytes)} brought home at {format_usd(rate)}/GB (limits.download)")
     if survives < 1:
         words.append(f"spot: {1 - survives:.0%} chance of being taken back")
     if candidate.offer.billing.wait_seconds:

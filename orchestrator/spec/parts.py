@@ -36,6 +36,7 @@ DEFAULT_ATTEMPTS = 4
 DEFAULT_TINY = 600.0
 DEFAULT_SMOKE_MEMORY = 4_000_000_000
 DEFAULT_LOG_SIZE = 50_000_000
+DEFAULT_DOWNLOAD = 200_000_000
 
 
 class Part(BaseModel):
@@ -175,6 +176,9 @@ class Limits(Part):
     )
     idle: Seconds = Field(DEFAULT_IDLE, description="End an attempt that does nothing for so long; 15m if not given.")
     attempts: Attempts = Field(DEFAULT_ATTEMPTS, description="Most attempts in all.")
+    download: Size = Field(
+        DEFAULT_DOWNLOAD, description="What one attempt brings home, where its provider charges; 200 MB if not given."
+    )
     log_size: Size = Field(DEFAULT_LOG_SIZE, description="Most that is kept of each log; 50 MB if not given.")
 
 

@@ -46,14 +46,14 @@ class Rented(Place):
         """Submit to the test's provider alone."""
         return self.submit(spec, files, budget, ("rented",))
 
-    def reserve(self, job: str, seconds: float, offer: str = "small") -> str:
-        """Open the job's next attempt by hand, with a time of the test's choosing; its key."""
-        from rented_cloud import BILLING, RATE
+    def reserve(self, job: str, seconds: float, offer: str = "small", download: int = 0) -> str:
+        """Open the job's next attempt by hand, with a time and a traffic of the test's choosing; its key."""
+        from rented_cloud import BILLING, FAR, RATE
 
         from backends.billing import Price
 
         number = len(self.attempts(job)) + 1
-        price = Price(RATE, BILLING)
+        price = Price(RATE, FAR if offer == "far" else BILLING, egress_bytes=download)
         attempt = Attempt(
             job_id=job, number=number, key=f"{job}-a{number}", rank=number, backend="rented", offer=offer,
             variant="default", micros_per_hour=RATE, allowed_seconds=seconds, reserved_micros=price.micros(seconds),

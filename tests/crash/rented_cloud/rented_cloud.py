@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,9 @@ from backends.failpoints import failpoint
 RATE = 600_000
 """Micro-dollars per hour of the smallest machine."""
 
-BILLING = Billing(disk_micros_per_gb_month=100_000, least_disk_bytes=20 * 10**9)
+BILLING = Billing(disk_micros_per_gb_month=100_000, least_disk_bytes=20 * 10**9, egress_micros_per_gb=100_000)
+FAR = replace(BILLING, egress_micros_per_gb=10_000_000)
+"""Of a place from where a gigabyte costs $10."""
 PLACES = ("here-1", "there-2")
 
 
@@ -60,6 +63,7 @@ class Cloud:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.received: dict[Path, int] = {}
 
     def fault(self, name: str) -> str | None:
         """What was said with a fault; None where it is not set. One with a number is used up by being asked for."""
@@ -105,7 +109,7 @@ class Cloud:
             "place": place, "state": "running", "began": boot_clock(), "ended": None,
             "created_at": datetime.now(UTC).isoformat(), "rate": int(rate) if rate else request.offer.micros_per_hour,
             "ends_at": request.ends_at.isoformat() if request.ends_at else None, "image": request.image,
-            "told_rate": bool(rate), "avoid": sorted(request.avoid),
+            "told_rate": bool(rate), "avoid": sorted(request.avoid), "sent": 0,
         }  # fmt: skip
         self.disk(machine).mkdir(parents=True)
         self.save(machine)
@@ -139,10 +143,19 @@ class Cloud:
                     found.append(int(folder.name))
         return found
 
+    def count(self, disk: Path, size: int) -> None:
+        """So many bytes have left a machine for this process."""
+        if size:
+            self.received[disk] = self.received.get(disk, 0) + size
+            with self.locked():
+                machine = next(m for m in self.machines() if self.disk(m) == disk)
+                self.save({**machine, "sent": machine["sent"] + size})
+
     def meter_micros(self, machine: Mapping[str, Any]) -> int:
         """What the provider charges for it, by its own clock."""
         until = boot_clock() if machine["ended"] is None else machine["ended"]
-        return charge(machine["rate"], BILLING, until - machine["began"])
+        billing = FAR if machine["offer"] == "far" else BILLING
+        return charge(machine["rate"], billing, until - machine["began"], egress_bytes=machine["sent"])
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -162,9 +175,10 @@ class RentedCloud:
 
     def offers(self, need: Need) -> Iterable[Offer]:
         del need
-        for name, factor in (("small", 1), ("big", 2)):
+        places = [("small", 1, BILLING), ("big", 2, BILLING), *([("far", 1, FAR)] if self.cloud.fault("far") else [])]
+        for name, factor, billing in places:
             yield Offer(
-                self.name, name, factor * 8 * 10**9, 100 * 10**9, factor * 2, factor * RATE, billing=BILLING,
+                self.name, name, factor * 8 * 10**9, 100 * 10**9, factor * 2, factor * RATE, billing=billing,
                 source="the test's table", as_of="2026-11-27",
             )  # fmt: skip
 
@@ -272,14 +286,28 @@ class CutMachine:
         return self._reach().status(job_dir)
 
     def read(self, path: str, offset: int, limit: int = 1 << 20) -> bytes:
-        return self._reach().read(path, offset, limit)
+        data = self._reach().read(path, offset, limit)
+        self._cloud.count(self._disk, len(data))
+        return data
 
     def pull(self, path: str, dest: Path, progress: Progress) -> bool:
         machine = self._reach()
         while self._cloud.fault("slow"):
             progress(1, 10**9)
             time.sleep(0.1)
-        return machine.pull(path, dest, progress)
+        done = 0
+
+        def counted(now: int, total: int) -> None:
+            nonlocal done
+            self._cloud.count(self._disk, max(0, now - done))
+            done = now
+            progress(now, total)
+
+        return machine.pull(path, dest, counted)
+
+    @property
+    def received_bytes(self) -> int:
+        return self._cloud.received.get(self._disk, 0)
 
     def signal(self, job_dir: str, reason: str) -> None:
         self._reach().signal(job_dir, reason)

@@ -44,7 +44,7 @@ def test_what_is_known_is_told() -> None:
 
 def test_the_rate_is_that_of_the_last_seconds_and_parts_add_up(tmp_path: Path) -> None:
     clock = Standing()
-    sent = Transfer(tmp_path / "live.json", attempt(), "upload", clock, lambda: None)
+    sent = Transfer(tmp_path / "live.json", attempt(), "upload", clock, lambda _: None)
     sent(0, 1000)
     for done in (100, 200, 300, 400):
         clock.sleep(1.0)
@@ -61,7 +61,7 @@ def test_the_rate_is_that_of_the_last_seconds_and_parts_add_up(tmp_path: Path) -
 
 
 def test_no_room_to_show_it_does_not_end_it(tmp_path: Path) -> None:
-    sent = Transfer(tmp_path / "nowhere" / "live.json", attempt(), "fetch", Standing(), lambda: None)
+    sent = Transfer(tmp_path / "nowhere" / "live.json", attempt(), "fetch", Standing(), lambda _: None)
     sent(10, 10)
     assert sent.bytes == 10
 
@@ -73,7 +73,8 @@ class OverError(Exception):
 def test_a_transfer_is_ended_by_what_its_check_raises(tmp_path: Path) -> None:
     clock = Standing()
 
-    def check() -> None:
+    def check(lacking: int) -> None:
+        del lacking
         if clock.seconds > 101:
             raise OverError
 

@@ -10,8 +10,10 @@ from typing import Any, cast
 import pytest
 
 from backends.base import Progress
+from backends.billing import Price
 from orchestrator.home import Home
 from orchestrator.lifecycle.keeping import Keeper, Late, _swap_in, mend_checkpoints
+from orchestrator.lifecycle.traffic import Traffic
 
 
 def folder(path: Path, text: str) -> Path:
@@ -79,10 +81,12 @@ def test_a_copy_that_is_late_does_not_take_the_place_of_what_is_fetched(tmp_path
         spec=SimpleNamespace(checkpoints=("checkpoints",)),
         backend=SimpleNamespace(connect=lambda _: machine),
         lease=None,
+        traffic=Traffic(tmp_path / "traffic"),
         key="j-a1",
         folder=home.attempt("j", 1),
     )
-    with Keeper(cast("Any", context), cast("Any", SimpleNamespace(own_machine=False, seconds_left=41.0))) as keeper:
+    tenure = SimpleNamespace(own_machine=False, seconds_left=41.0, price=Price(0))
+    with Keeper(cast("Any", context), cast("Any", tenure)) as keeper:
         keeper.look()
         assert machine.asked.wait(60)
         copy = keeper._copying

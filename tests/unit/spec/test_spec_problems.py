@@ -83,7 +83,7 @@ WITH_HINT = [
     ("ram: 4 GB", "job.yaml:3: ram: unknown key\n    did you mean 'needs.ram'?"),
     ("spec_path: x", "job.yaml:3: spec_path: unknown key\n"),
     ("limits: {attemps: 3}", "job.yaml:3: limits.attemps: unknown key\n    did you mean 'attempts'?"),
-    ("limits: {zzz: 3}", "job.yaml:3: limits.zzz: unknown key\n    known: runtime, idle, attempts, log_size"),
+    ("limits: {zzz: 3}", "job.yaml:3: limits.zzz: unknown key\n    known: runtime, idle, attempts, download, log_size"),
     ("needs: {gpu: {name: T4}}", "job.yaml:3: needs.gpu.name: unknown key\n    did you mean 'names'?"),
     ("<<: {a: b}", "job.yaml:3: <<: unknown key\n"),
     ("duration: {minutes: 1}", "job.yaml:3: duration.on: missing\n    on: Where it takes that long: `cpu`, or a GPU such as T4."),
