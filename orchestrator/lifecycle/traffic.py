@@ -73,8 +73,8 @@ def enough_words(price: Price, traffic: Traffic) -> str:
 
 
 def stop_if_too_dear(price: Price, traffic: Traffic, lacking_bytes: int, seconds: float, reserved_micros: int) -> None:
-    """Raises TooDear once what has come, and the machine's ``seconds``, take all that is reserved. ``lacking_bytes`` are
-    still to come of what is under way.
+    """Raises TooDear once what has come, and the machine's ``seconds``, take all that is reserved; ``lacking_bytes``
+    are still to come of what is under way.
 
     What a run did not use of its time pays for traffic beyond what was planned.
     """

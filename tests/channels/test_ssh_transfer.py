@@ -389,3 +389,16 @@ def test_two_transfers_at_once(machine: SshMachine, root: Path, tmp_path: Path) 
         thread.join()
     assert failures == []
     assert content(root / "job") == content(tmp_path / "tree")
+
+
+def test_what_comes_is_counted_as_the_network_counts_it(machine: SshMachine, root: Path, tmp_path: Path) -> None:
+    """Also over a new connection; what is here already does not come, and does not count."""
+    (root / "results").mkdir()
+    (root / "results" / "first").write_bytes(os.urandom(3_000_000))
+    before = machine.received_bytes
+    assert machine.pull("results", tmp_path / "here", silent)
+    assert 3_000_000 < machine.received_bytes - before < 3_300_000
+    hang_up(PIN)
+    (root / "results" / "second").write_bytes(os.urandom(1_000_000))
+    assert machine.pull("results", tmp_path / "here", silent)
+    assert 4_000_000 < machine.received_bytes - before < 4_400_000

@@ -168,7 +168,7 @@ def test_a_fetch_that_takes_too_long_ends_with_the_reservation(place: Rented) ->
     place.cloud.set_fault("no_watchdog")
     place.cloud.set_fault("slow")
     job = place.rent({**QUICK, "limits": {"runtime": "1m", "attempts": 1}}, {"input": b"x"})
-    place.reserve(job, 40.0)
+    place.reserve(job, 40.0, download=10**9)
     run(place)
     assert place.outcomes(job) == ["lost"]
     assert "before its results could be fetched" in place.job(job)["summary"]

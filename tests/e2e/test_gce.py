@@ -72,6 +72,7 @@ def test_two_zones_have_none_the_third_has_one_and_its_reply_is_lost(renter: Gce
     assert renter.fetched(detail, 1, "out/key").strip() == f"{detail['id']}-a1"
     assert "L4" in renter.fetched(detail, 1, "out/gpus")
     assert box.cost_usd(gce.clock.now()) <= float(detail["spent_usd"]), "never below the bill"
+    assert int((renter.home / "jobs" / detail["id"] / "attempt-1" / "traffic").read_text()) > 0, "what came is counted"
     secrets = [TOKEN, private_key().splitlines()[1]]
     files = [path for path in renter.home.rglob("*") if path.is_file()]
     assert not [path for path in files if any(word.encode() in path.read_bytes() for word in secrets)]
