@@ -24,7 +24,7 @@ OUT_SHARE = 0.15
 """Share of the run after which memory runs out, if it does: while loading, or in the first large batches."""
 
 TALK_BYTES_PER_HOUR = 20_000_000
-"""What looking at a run brings home beside its files, at most: measured were 2.8 kB each time, and every two seconds."""
+"""What looking at a run brings home beside its files, at most: 2.8 kB were measured each time, every two seconds."""
 
 
 @dataclass(frozen=True, slots=True)
