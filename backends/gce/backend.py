@@ -94,7 +94,7 @@ class GceBackend:
         del need
         missing, how = self._lacking()
         if missing:
-            return list(catalog.offers(self._settings, catalog.Quotas(), f"{missing} is missing: {how}"))
+            return list(catalog.offers(self._settings, catalog.Quotas(), f"Compute Engine lacks {missing}: {how}"))
         try:
             return self._market.offers()
         except (AuthError, Rejected) as error:
@@ -111,7 +111,7 @@ class GceBackend:
         """
         missing, how = self._lacking()
         if missing:
-            raise AuthError(f"Compute Engine cannot be used: {missing} is missing", advice=f"{how}.")
+            raise AuthError(f"Compute Engine lacks {missing}", advice=f"{how}.")
         target = self._target(request)
         if there := self._the_one(request.key):
             return marks.lease_of(there)

@@ -66,6 +66,11 @@ class GpuTable:
             for name in dict.fromkeys(map(_key, (gpu.name, *gpu.aliases))):
                 self._by_name[name].append(gpu)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name and alias of a model."""
+        return tuple(name for gpu in self.gpus for name in (gpu.name, *gpu.aliases))
+
     def find(self, name: str, vram_bytes: int | None = None) -> GpuFacts | None:
         """The model that ``name`` means, such as ``Tesla T4`` or ``NVIDIA A100-SXM4-80GB``; None if unknown.
 

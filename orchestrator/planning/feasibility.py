@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
 
 from backends.base import Offer
 from backends.units import format_size, format_usd
+from orchestrator.catalog.gpus import bundled_gpus
 from orchestrator.planning.gpu_names import is_called
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.plan import Code, Rejection
@@ -102,11 +105,24 @@ def _when(offer: Offer, variant: ResolvedVariant, _question: Question) -> No | N
     return No(Code.WHEN, reason, "add a variant without `when`, which may run anywhere") if reason else None
 
 
+@cache
+def _correction(names: tuple[str, ...]) -> str:
+    """What to correct in ``names``, where one is of no GPU that is known at all; else empty."""
+    known = bundled_gpus().names
+    strange = next((name for name in names if not any(is_called(gpu, name) for gpu in known)), None)
+    if strange is None:
+        return ""
+    meant = {gpu.upper(): gpu for gpu in reversed(known)}
+    near = get_close_matches(strange.upper(), meant, n=1, cutoff=0.6)
+    hint = f" (did you mean '{meant[near[0]]}'?)" if near else ""
+    return f"correct '{strange}', which no known GPU is called{hint}"
+
+
 def _gpu(offer: Offer, variant: ResolvedVariant, _question: Question) -> No | None:
     need = variant.need.gpu
     if need is None:
         return None
-    change = "add a backend that has such a GPU, or a variant that needs none"
+    change = _correction(need.names) or "add a backend that has such a GPU, or a variant that needs none"
     if offer.gpu_count < need.count:
         have = f"{offer.gpu_count} x {offer.gpu}" if offer.gpu_count else "no GPU"
         return No(Code.GPU, f"needs {need.count} GPU{'s' * (need.count > 1)}; it has {have}", change)

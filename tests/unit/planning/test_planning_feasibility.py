@@ -148,6 +148,20 @@ def test_gpu_names(gpu: str, name: str, same: bool) -> None:
     assert is_called(gpu, name) is same
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("H1000", "correct 'H1000', which no known GPU is called (did you mean 'H100"),
+        ("RTX 4900", "did you mean 'RTX 40"),
+        ("TPU v4", "correct 'TPU v4', which no known GPU is called"),
+        ("A100", "add a backend that has such a GPU"),
+    ],
+)
+def test_a_gpu_that_nobody_makes_is_said(written: str, said: str) -> None:
+    made = plan(job({"name": "a", "needs": {"gpu": written}}), gpu_machine("g"))
+    assert said in made.advice
+
+
 class TestOutOfMemorySeen:
     @pytest.mark.parametrize("this_job", [True, False])
     @pytest.mark.parametrize("outcome", ["oom_host", "killed"])
