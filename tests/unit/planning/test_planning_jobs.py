@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planning_kit import GB, gpu_machine, plan, rungs
+from planning_kit import GB, gpu_machine, machine, plan, rungs
 
 from backends.base import Offer
 from orchestrator.lifecycle.memory_needs import predicted_facts, subject
@@ -16,6 +16,8 @@ from orchestrator.planning.plan import Code, Plan, Priority
 from orchestrator.spec.load import load_spec
 
 JOBS = Path(__file__).parents[3] / "jobs"
+OCR = load_spec(JOBS / "deepseek_ocr" / "ocr_eval.yaml")
+QUANTIZE = load_spec(JOBS / "convnext_quantize" / "quantize.yaml")
 PHI = load_spec(JOBS / "phi15" / "train.yaml")
 SPARSAE = load_spec(JOBS / "sparsae" / "wikitext.yaml")
 
@@ -39,6 +41,41 @@ def planned(spec: Any, folder: Path, *offers: Offer, **options: Any) -> Plan:
 
 def refused(made: Plan, code: Code) -> set[str]:
     return {each.variant for each in made.rejected if each.code is code}
+
+
+class TestDeepseekOcr:
+    """Document 000: killed on Colab's free T4 for its RAM; Colab Pro (28 GB) and RunPod (64 GB) are the ways out."""
+
+    FREE = gpu_machine("free", "T4", ram=10.7, vram=15.6)
+    """12.7 GB, of which 2 are taken when a runtime starts."""
+
+    def test_what_died_is_refused_for_its_ram_with_both_numbers(self, tmp_path):
+        made = planned(OCR, tmp_path, self.FREE, budget="0")
+        (why,) = (each for each in made.rejected if each.variant == "as-published")
+        assert why.code is Code.RAM
+        assert why.reason.startswith("RAM predicted: 14.3 GB")
+        assert "has 10.7 GB" in why.reason
+        assert "13.3 GB of fp32 are made in host RAM, which ended with exit -9 in 12.7 GB" in why.reason
+
+    def test_strategy_3_fits_there_in_time(self, tmp_path):
+        """The document's low-memory load (3b) and 4 bits (3a), which it gave a chance of 30 %."""
+        made = planned(OCR, tmp_path, self.FREE, budget="0")
+        assert rungs(made) == [("fp16", "free"), ("nf4", "free")]
+        assert made.p_success > 0.95
+        assert all("limits.runtime" not in reason for rung in made.ladder for reason in rung.reasons)
+
+    @pytest.mark.parametrize(
+        "offer",
+        [
+            gpu_machine("pro", "A100 40GB", ram=28, vram=42, capability=8.0),
+            gpu_machine("4090", "RTX 4090", ram=64, vram=25.2, capability=8.9),
+        ],
+        ids=["Colab Pro", "RunPod"],
+    )
+    def test_both_ways_out_take_it_even_as_published(self, tmp_path, offer):
+        made = planned(OCR, tmp_path, offer)
+        assert rungs(made)[0] == ("bf16", offer.name)
+        assert "as-published" in {variant for variant, _ in rungs(made)}
 
 
 class TestPhi15:
@@ -162,3 +199,13 @@ class TestSparsae:
         run = SPARSAE.resolved("tiny").run
         assert "--batch_size 4 --max_train_examples 30000" in run
         assert "--max_val_examples 3000 --num_workers 0" in run
+
+
+class TestConvnextQuantize:
+    """Document 003: a job for the CPU, and the cheapest rung is your own machine."""
+
+    def test_it_stays_at_home_where_home_is_large_enough(self, tmp_path):
+        rented = machine("big", usd="0.10", ram=64)
+        for home, first in ((machine("cpu", "local", ram=8), "cpu"), (machine("cpu", "local", ram=2), "big")):
+            made = planned(QUANTIZE, tmp_path, rented, home, priority=Priority.COST)
+            assert rungs(made)[0] == ("both", first)
