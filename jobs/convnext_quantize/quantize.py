@@ -84,6 +84,7 @@ def try_modes(state: State, modes: list[str], images: Tensor, labels: Tensor, ou
             "file_bytes": size,
             "smaller": round(bytes_of(state) / size, 3),
             "seconds_per_image": round(seconds, 4),
+            "accuracy_lost": round(found["float"]["accuracy"] - agreed.accuracy, 6),
             **{name: round(value, 6) for name, value in agreed._asdict().items()},
         }
         report(
@@ -132,6 +133,11 @@ def judge(metrics: dict[str, Any], args: argparse.Namespace) -> None:
         raise NotGoodError(
             f"INT8 says what the float model says for {best['same_class']:.1%} of the images, and "
             f"{args.min_agreement:.1%} are wanted: it is not a stand-in for it"
+        )
+    if best["accuracy_lost"] > args.max_accuracy_lost:
+        raise NotGoodError(
+            f"INT8 is right for {best['accuracy']:.1%} of the images, the float model for "
+            f"{metrics['float']['accuracy']:.1%}: at most {args.max_accuracy_lost:.1%} may be lost"
         )
 
 
@@ -186,6 +192,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=200, help="images to evaluate on (default: 200)")
     parser.add_argument("--side", type=int, default=128, help="pixels of the network's input (default: 128)")
     parser.add_argument("--min-agreement", type=float, default=0.95, help="share of images (default: 0.95)")
+    parser.add_argument("--max-accuracy-lost", type=float, default=0.01, help="share of images (default: 0.01)")
     parser.add_argument("--max-size", type=parse_size, default=parse_size("350 MB"), help="limit where it is served")
     parser.add_argument("--serve-memory", type=parse_size, default=parse_size("512 MB"), help="cap where it is served")
     parser.add_argument("--size", choices=make_checkpoint.SIZES, default="base", help="of the checkpoint made")

@@ -77,7 +77,9 @@ def test_smoke_runs_the_jobs_own_command(tmp_path: Path) -> None:
     assert metrics[metrics["kept"]]["file_bytes"] == (tmp_path / "results" / "model_int8.pt").stat().st_size
     for mode in ("weight-only", "dynamic"):
         assert metrics[mode]["smaller"] > 2
-        assert abs(metrics[mode]["accuracy"] - metrics["float"]["accuracy"]) <= 0.1
+        lost = metrics["float"]["accuracy"] - metrics[mode]["accuracy"]
+        assert metrics[mode]["accuracy_lost"] == pytest.approx(lost, abs=1e-6)
+        assert abs(lost) <= 0.1
         assert metrics[mode]["same_class"] >= 0.9
     served = metrics["served"]
     assert served["original_refused"]  # 12.6 MB, and 5 MB are the limit of the smoke run
@@ -86,14 +88,19 @@ def test_smoke_runs_the_jobs_own_command(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["metrics.json", "model_int8.pt"]
 
 
-def test_disagreement_fails_the_job_and_is_written_down(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [(["--min-agreement", "1.01"], "101.0% are wanted"), (["--max-accuracy-lost", "-1"], "at most -100.0% may be lost")],
+    ids=["other answers", "fewer right ones"],
+)
+def test_what_is_too_different_fails_the_job_and_is_written_down(
+    limit: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     tiny = ["--size", "smoke", "--count", "10", "--examples", "20", "--side", "64", "--mode", "dynamic"]
-    monkeypatch.setattr("sys.argv", ["quantize.py", *tiny, "--min-agreement", "1.01"])
+    monkeypatch.setattr("sys.argv", ["quantize.py", *tiny, "--min-agreement", "0", *limit])
     assert quantize.main() == 1
-    assert "101.0% are wanted" in capsys.readouterr().err
+    assert words in capsys.readouterr().err
     assert "served" not in json.loads(Path("results", "metrics.json").read_text())
 
 
