@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import platform
 import resource
 import sys
@@ -41,15 +42,15 @@ def peaks() -> dict[str, int]:
 
     Pages of a mapped file count as resident, but the system can drop them; what kills is anonymous memory.
     """
-    found = {"rss_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if _darwin() else 1024)}
+    found = {"peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if _darwin() else 1024)}
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith(("VmHWM:", "RssAnon:")):
-                name = "rss_peak_bytes" if line.startswith("VmHWM:") else "ram_anonymous_bytes"
+                name = "peak_rss_bytes" if line.startswith("VmHWM:") else "ram_anonymous_bytes"
                 found[name] = int(line.split()[1]) * 1024
     if torch.cuda.is_available():
-        found["vram_allocated_peak_bytes"] = torch.cuda.max_memory_allocated()
-        found["vram_reserved_peak_bytes"] = torch.cuda.max_memory_reserved()
+        found["peak_vram_allocated_bytes"] = torch.cuda.max_memory_allocated()
+        found["peak_vram_reserved_bytes"] = torch.cuda.max_memory_reserved()
     return found
 
 
@@ -130,6 +131,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     }
     (args.out / "tables.md").write_text(as_markdown(found), encoding="utf-8")
     (args.out / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    tell(metrics["seconds_per_page"])
     return metrics
 
 
@@ -140,6 +142,12 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
+
+
+def tell(step_seconds: float) -> None:
+    """Tell gpujob what a page takes, where it runs this."""
+    if told := os.environ.get("GPUJOB_METRICS"):
+        Path(told).write_text(json.dumps({"step_seconds": step_seconds}), encoding="utf-8")
 
 
 def parse() -> argparse.Namespace:

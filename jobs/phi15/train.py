@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import resource
 import sys
 import time
@@ -186,6 +187,7 @@ def train(run: Run, texts: Texts, checkpoint: Path) -> None:
 
 def report(run: Run, texts: Texts) -> dict[str, Any]:
     """What goes into metrics.json."""
+    seconds = sum(each["seconds"] for each in run.history) / len(run.history)
     return {
         **run.history[-1]["validation"],
         "history": run.history,
@@ -193,11 +195,18 @@ def report(run: Run, texts: Texts) -> dict[str, Any]:
         "parameters": sum(each.numel() for each in run.model.parameters()),
         "trained_parameters": sum(each.numel() for each in run.model.parameters() if each.requires_grad),
         "examples": {"train": len(texts.train), "validation": len(texts.validation)},
-        "seconds_per_epoch": sum(each["seconds"] for each in run.history) / len(run.history),
+        "seconds_per_epoch": seconds,
+        "seconds_per_step": seconds / math.ceil(len(texts.train) / (run.args.batch_size * run.args.accumulate)),
         **peaks(run.device),
         "device": torch.cuda.get_device_name() if run.device.type == "cuda" else "cpu",
         "versions": {"torch": torch.__version__, "transformers": __version__},
     }
+
+
+def tell(step_seconds: float) -> None:
+    """Tell gpujob what a step takes, where it runs this."""
+    if told := os.environ.get("GPUJOB_METRICS"):
+        Path(told).write_text(json.dumps({"step_seconds": step_seconds}), encoding="utf-8")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -235,7 +244,9 @@ def main(argv: list[str] | None = None) -> None:
     resume(run, checkpoint)
     train(run, texts, checkpoint)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "metrics.json").write_text(json.dumps(report(run, texts), indent=2) + "\n", encoding="utf-8")
+    metrics = report(run, texts)
+    (args.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    tell(metrics["seconds_per_step"])
     save_model(run.model, args.out / "classifier.pt")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import resource
 import sys
 import time
@@ -169,12 +170,19 @@ def report(run: Run) -> dict[str, Any]:
     return {
         **run.history[-1]["validation"],
         "history": run.history,
+        "seconds_per_step": run.history[-1]["seconds"] / run.history[-1]["train"]["steps"],
         "settings": settings(run.args),
         "parameters": sum(each.numel() for each in run.model.parameters()),
         **memory(run.device),
         "device": torch.cuda.get_device_name() if run.device.type == "cuda" else "cpu",
         "versions": {"torch": torch.__version__, "transformers": __version__},
     }
+
+
+def tell(step_seconds: float) -> None:
+    """Tell gpujob what a step takes, where it runs this."""
+    if told := os.environ.get("GPUJOB_METRICS"):
+        Path(told).write_text(json.dumps({"step_seconds": step_seconds}), encoding="utf-8")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -216,7 +224,9 @@ def main(argv: list[str] | None = None) -> None:
     train(run, checkpoint)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.save(run.model.state_dict(), args.out / "model.pt")
-    (args.out / "metrics.json").write_text(json.dumps(report(run), indent=2) + "\n", encoding="utf-8")
+    metrics = report(run)
+    (args.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    tell(metrics["seconds_per_step"])
 
 
 if __name__ == "__main__":

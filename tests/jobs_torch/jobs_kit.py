@@ -13,6 +13,8 @@ from orchestrator.spec.model import JobSpec
 from orchestrator.spec.template import Value
 
 JOBS = Path(__file__).parents[2] / "jobs"
+TOLD = "told.json"
+"""What the job tells gpujob, in the folder in which it ran."""
 OFFLINE = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -33,5 +35,6 @@ def run_smoke(job: str, into: Path, variant: str = "", **params: Value) -> subpr
     chosen = spec.resolved(variant or spec.variants[0].name, tiny)
     shutil.copytree(JOBS / job, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    env = {**os.environ, **OFFLINE, "HF_HOME": str(into / ".hub"), **chosen.env, "PATH": path}
+    env = {**os.environ, **OFFLINE, "HF_HOME": str(into / ".hub"), "GPUJOB_METRICS": str(into / TOLD)}
+    env |= {**chosen.env, "PATH": path}
     return subprocess.run(["/bin/sh", "-c", chosen.run], cwd=into, env=env, capture_output=True, text=True, timeout=150)

@@ -90,7 +90,10 @@ def test_smoke_runs_the_jobs_own_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "words"),
-    [(["--min-agreement", "1.01"], "101.0% are wanted"), (["--max-accuracy-lost", "-1"], "at most -100.0% may be lost")],
+    [
+        (["--min-agreement", "1.01"], "101.0% are wanted"),
+        (["--max-accuracy-lost", "-1"], "at most -100.0% may be lost"),
+    ],
     ids=["other answers", "fewer right ones"],
 )
 def test_what_is_too_different_fails_the_job_and_is_written_down(

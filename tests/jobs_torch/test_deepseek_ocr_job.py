@@ -95,13 +95,14 @@ def check(metrics: dict[str, Any], out: Path) -> None:
         picture = (out / "results" / f"worst-{rank}.png").read_bytes()
         signature, width, _ = struct.unpack(">8s8xII", picture[:24])
         assert (signature, width) == (b"\x89PNG\r\n\x1a\n", 1400)
-    assert metrics["rss_peak_bytes"] >= metrics["loading"]["rss_peak_bytes"] > 100_000_000
+    assert metrics["peak_rss_bytes"] >= metrics["loading"]["peak_rss_bytes"] > 100_000_000
 
 
 def test_smoke_runs_the_jobs_own_command(tmp_path: Path) -> None:
     done = jobs_kit.run_smoke("deepseek_ocr", tmp_path)
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "results" / "metrics.json").read_text())
+    assert json.loads((tmp_path / jobs_kit.TOLD).read_text()) == {"step_seconds": metrics["seconds_per_page"]}
     assert (metrics["model"], metrics["load"], metrics["pages"]) == ("tiny", "bf16", 2)
     check(metrics, tmp_path)
     assert metrics["wer"] > 0.9  # random weights read nothing

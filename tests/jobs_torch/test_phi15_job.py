@@ -42,6 +42,7 @@ def test_the_command_of_the_spec_with_its_smoke_settings(tmp_path):
     done = jobs_kit.run_smoke("phi15", tmp_path)
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "results" / "metrics.json").read_text())
+    assert json.loads((tmp_path / jobs_kit.TOLD).read_text()) == {"step_seconds": metrics["seconds_per_step"]}
     assert losses(metrics)[1] < 0.8 * losses(metrics)[0]
     assert metrics["accuracy"] > 0.6  # of four classes
     assert metrics["examples"] == {"train": 96, "validation": 48}

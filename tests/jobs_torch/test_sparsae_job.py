@@ -33,6 +33,7 @@ def test_the_command_of_the_spec_with_its_smoke_settings(tmp_path):
     done = jobs_kit.run_smoke("sparsae", tmp_path, num_workers=1)
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "results" / "metrics.json").read_text())
+    assert json.loads((tmp_path / jobs_kit.TOLD).read_text()) == {"step_seconds": metrics["seconds_per_step"]}
     first, second = (epoch["train"] for epoch in metrics["history"])
     assert second["cross_entropy"] < 0.7 * first["cross_entropy"]
     assert second["unexplained"] < first["unexplained"] < 1
