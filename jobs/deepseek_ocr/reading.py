@@ -52,12 +52,18 @@ def load_arguments(load: str) -> dict[str, Any]:
         return {dtype_key: torch.float16, "low_cpu_mem_usage": True}
     half = half_dtype()
     quantised = transformers.BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=half, llm_int8_skip_modules=FULL_WIDTH
-    )
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=half,
+        # transformers 4 looks for the name anywhere in a module's path, 5 takes it as a pattern from its beginning
+        llm_int8_skip_modules=[*FULL_WIDTH, *(f".*{part}" for part in FULL_WIDTH)],
+    )  # fmt: skip
     return {dtype_key: half, "quantization_config": quantised, "device_map": {"": device()}}
 
 
-FULL_WIDTH = ["sam_model", "vision_model", "projector", "encoder", "lm_head", "output_projection"]
+FULL_WIDTH = [
+    "sam_model", "vision_model", "projector",  # as DeepSeek-OCR names them,
+    "vision_tower", "visual", "multi_modal_projector", "encoder",  # and transformers its own
+    "lm_head", "output_projection",
+]  # fmt: skip
 """Parts that stay in 16 bit under nf4: what sees, where 4 bits cost most, and what chooses the words."""
 
 

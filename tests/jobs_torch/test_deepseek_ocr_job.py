@@ -13,6 +13,7 @@ import pytest
 import torch
 from modules_kit import job_modules
 from safetensors.torch import save_file
+from tiny_deepseek import write_tiny_deepseek
 from transformers import AutoModelForImageTextToText
 
 ocr_eval, pages, reading, scoring, tiny_model = job_modules(
@@ -138,6 +139,22 @@ def test_generating_twice_gives_the_same(load: str, tmp_path: Path, monkeypatch:
     assert [row["read"] for row in predictions(tmp_path / "one")] == [
         row["read"] for row in predictions(tmp_path / "two")
     ]
+
+
+@pytest.mark.parametrize("load", ["bf16", "nf4"])
+def test_deepseeks_next_reader_is_read_with_as_well(load: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if load == "nf4":
+        pytest.importorskip("bitsandbytes", reason="NOT TESTED: bitsandbytes is not installed")
+    folder = str(write_tiny_deepseek(tmp_path / "tiny", tiny_model.make_tokenizer()))
+    metrics = evaluate(
+        tmp_path / "run", monkeypatch, "--model", folder, "--load", load, "--count", "2", "--max-tokens", "6"
+    )
+    check(metrics, tmp_path / "run")
+    assert all(0 < len(row["read"]) < 100 for row in predictions(tmp_path / "run"))  # six tokens, without the prompt
+    net = AutoModelForImageTextToText.from_pretrained(folder, **reading.load_arguments(load))
+    small = {name for name, weight in net.named_parameters() if weight.dtype == torch.uint8}
+    assert bool(small) is (load == "nf4")
+    assert all("language_model" in name for name in small)  # what sees stays in 16 bit
 
 
 def test_loads_hold_the_weights_as_they_say(tmp_path: Path) -> None:
