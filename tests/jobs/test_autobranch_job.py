@@ -86,6 +86,22 @@ def at(degrees: float) -> list[float]:
     return [math.cos(math.radians(degrees)), math.sin(math.radians(degrees))]
 
 
+def test_the_spec_has_the_numbers_of_its_document() -> None:
+    """Document 004: 4.9 GB of weights and 8 GB of RAM, 9.3 and 16; four scenarios on a T4 take 5 to 10 minutes."""
+    needs = {each.name: SPEC.resolved(each.name).need for each in SPEC.variants}
+    models = {each.name: SPEC.resolved(each.name).params["model"] for each in SPEC.variants}
+    for name, model, weights, ram in (("best", "qwen3:14b", 9.3, 16), ("t4", "llama3.1:8b", 4.9, 8)):
+        gpu = needs[name].gpu
+        assert gpu
+        assert gpu.vram_bytes
+        assert (models[name], needs[name].ram_bytes) == (model, ram * 10**9)
+        assert gpu.vram_bytes > weights * 10**9
+    assert (models["cpu"], needs["cpu"].gpu, needs["cpu"].ram_bytes) == ("llama3.1:8b", None, 8 * 10**9)
+    assert SPEC.duration
+    assert SPEC.duration.on == "T4"
+    assert 5 <= SPEC.duration.minutes <= 10
+
+
 # pruning, by hand
 
 
