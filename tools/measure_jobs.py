@@ -26,11 +26,13 @@ from typing import Any
 
 import torch
 import yaml
-from measured_files import TEXTS, phi_folder, tiny_bert_folder, tokens_folder
+from measured_files import BERT, PHI, TEXTS, TOKENS, make_bert, make_phi, make_tokens
 
 from orchestrator.spec.document import parse
 
 JOBS = Path(__file__).parents[1] / "jobs"
+LOAD = "load_model"
+"""No job but a program beside this one: Phi-1.5 loaded in a dtype, and 128 tokens read."""
 STEPS = 2
 """Steps of training: the second has all that lasts, weights, gradients and the states of the optimizer."""
 
@@ -57,11 +59,11 @@ def sparsae(variant: str, batch: int, *, needs_gpu: bool = False) -> Row:
                needs_gpu=needs_gpu)  # fmt: skip
 
 
-def phi15(variant: str, *, batch: int = 8, needs_gpu: bool = False) -> Row:
-    """Two steps; on a CPU of one example of 128 tokens, which weights and states dwarf."""
+def phi15(variant: str, *, batch: int = 8, needs_gpu: bool = False, **cpu_too: str) -> Row:
+    """Two steps; on a CPU of one example of 128 tokens, which weights and states dwarf, and with ``cpu_too``."""
     few = {"max_train_examples": STEPS * batch, "max_val_examples": 1, "epochs": 1}
-    small = {"batch_size": 1, "seq_len": 128, "grad_accumulation": 1}
-    cpu = {"batch_size": 1, "accumulate": 1, "max_length": 128, "max_train_examples": STEPS}
+    small = {"batch_size": 1, "seq_len": 128, "grad_accumulation": 1, **cpu_too}
+    cpu = {"batch_size": 1, "accumulate": 1, "max_length": 128, "max_train_examples": STEPS, **cpu_too}
     return Row("phi15", variant, few, cpu, small, needs_gpu=needs_gpu)
 
 
@@ -70,27 +72,52 @@ ROWS = {
     "sparsae-tiny": sparsae("tiny", 4),
     "sparsae-small": sparsae("small", 6),
     "sparsae-medium": sparsae("medium", 16, needs_gpu=True),
+    **{f"phi15-load-{kind}": Row(LOAD, kind) for kind in ("fp16", "bf16", "fp32")},
     "phi15-full": phi15("full", needs_gpu=True),
     "phi15-accumulate": phi15("accumulate", needs_gpu=True),
     "phi15-offload": phi15("offload", needs_gpu=True),
     "phi15-adamw-8bit": phi15("adamw-8bit"),
-    "phi15-lora": phi15("lora"),
+    "phi15-lora": phi15("lora", precision="amp-bf16"),  # CPUs without fp16 of their own take very long
     "phi15-bert-tiny": phi15("bert-tiny"),
     **{f"ocr-{load}": Row("deepseek_ocr", load, {"count": 4}, needs_gpu=True, own=True)
        for load in ("bf16", "fp16", "nf4", "as-published")},
 }  # fmt: skip
 
 
-def write_spec(name: str, row: Row, work: Path) -> Path:
-    """The job's folder at ``work/name`` with a spec of that one variant at its real size."""
+def write_load_spec(name: str, kind: str, work: Path) -> Path:
+    """A spec at ``work/name`` that loads Phi-1.5 in the dtype ``kind``."""
     folder = work / name
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(__file__).with_name(f"{LOAD}.py"), folder)
+    model = {"hf": "microsoft/phi-1_5", "task": "infer", "precision": kind, "load_dtype": kind}
+    spec = {
+        "name": name,
+        "run": f"{sys.executable} {LOAD}.py {work / PHI} {kind}",
+        "results": ["results"],
+        "model": {**model, "batch_size": 1, "seq_len": 128},
+        "needs": {"gpu": 1 if torch.cuda.is_available() else "none"},
+    }
+    return write(spec, folder / "load.yaml")
+
+
+def write(spec: Mapping[str, Any], path: Path) -> Path:
+    """``spec`` as the file ``path``."""
+    path.write_text(yaml.safe_dump(dict(spec), sort_keys=False, allow_unicode=True))
+    return path
+
+
+def write_spec(name: str, work: Path) -> Path:
+    """The job's folder at ``work/name`` with a spec of the row's one variant at its real size."""
+    row, folder = ROWS[name], work / name
+    if row.job == LOAD:
+        return write_load_spec(name, row.variant, work)
     shutil.copytree(JOBS / row.job, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (path,) = folder.glob("*.yaml")
     spec = parse(path.read_text(), str(path)).data
     (variant,) = (each for each in spec["variants"] if each["name"] == row.variant)
     variant.pop("when", None)
     spec |= {"name": name, "variants": [variant]}
-    settings = {**row.params, **own_files(row, work)}
+    settings = {**row.params, **made_files(row, work)}
     if not row.own:
         del spec["setup"]
         spec["run"] = spec["run"].replace("python ", f"{sys.executable} ", 1)
@@ -100,18 +127,24 @@ def write_spec(name: str, row: Row, work: Path) -> Path:
         settings |= row.cpu_params
         variant["model"] = {**variant.get("model", {}), **row.cpu_model}
     variant["params"] = {**variant.get("params", {}), **settings}
-    path.write_text(yaml.safe_dump(spec, sort_keys=False, allow_unicode=True))
-    return path
+    return write(spec, path)
 
 
-def own_files(row: Row, work: Path) -> dict[str, str]:
-    """What stands for downloads: made once in ``work``, with random weights and words."""
+def made_files(row: Row, work: Path) -> dict[str, str]:
+    """The parameters that name what stands for downloads, once :func:`make_files` has made it in ``work``."""
     if row.job == "sparsae":
-        return {"data": str(work / TEXTS), "tokenizer": str(tokens_folder(work))}
+        return {"data": str(work / TEXTS), "tokenizer": str(work / TOKENS)}
     if row.job == "phi15":
-        model = tiny_bert_folder(work) if row.variant == "bert-tiny" else phi_folder(work)
-        return {"data": str(work / TEXTS), "model": str(model)}
+        return {"data": str(work / TEXTS), "model": str(work / (BERT if row.variant == "bert-tiny" else PHI))}
     return {}
+
+
+def make_files(row: Row, work: Path) -> None:
+    """Texts, tokenizers and models with random weights for ``row``, unless they are there."""
+    if row.job == "sparsae":
+        make_tokens(work)
+    elif row.job == LOAD or row.job == "phi15":
+        make_bert(work) if row.variant == "bert-tiny" else make_phi(work)
 
 
 def gpujob(work: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -126,7 +159,8 @@ def measure(name: str, work: Path) -> dict[str, Any]:
 
     Raises SystemExit with gpujob's own words where it is not run or does not succeed.
     """
-    spec = write_spec(name, ROWS[name], work)
+    spec = write_spec(name, work)
+    make_files(ROWS[name], work)
     done = gpujob(work, "submit", str(spec), "--budget", "0", "--backend", "local", "--json")
     if done.returncode:
         raise SystemExit(f"{name} was not measured:\n{done.stdout}")
