@@ -77,7 +77,7 @@ ROWS = {
     "phi15-accumulate": phi15("accumulate", needs_gpu=True),
     "phi15-offload": phi15("offload", needs_gpu=True),
     "phi15-adamw-8bit": phi15("adamw-8bit"),
-    "phi15-lora": phi15("lora", precision="amp-bf16"),  # CPUs without fp16 of their own take very long
+    "phi15-lora": phi15("lora", precision="amp-bf16"),  # fp16 takes a CPU minutes a step
     "phi15-bert-tiny": phi15("bert-tiny"),
     **{f"ocr-{load}": Row("deepseek_ocr", load, {"count": 4}, needs_gpu=True, own=True)
        for load in ("bf16", "fp16", "nf4", "as-published")},

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
+import jobs_kit
 import pytest
 
-from orchestrator.lifecycle.memory_needs import predicted_facts
+from orchestrator.lifecycle.memory_needs import predicted_facts, subject
+from orchestrator.planning.memory.estimate import estimate_memory
 from orchestrator.spec.load import load_spec
 
 sys.path.append(str(Path(__file__).parents[2] / "tools"))
@@ -27,6 +30,25 @@ def test_a_row_is_a_spec_with_a_prediction(name: str, tmp_path: Path) -> None:
     assert (resolved.need.gpu is not None) is (row.own and row.job == "deepseek_ocr")  # no GPU here
     for place in measure_jobs.made_files(row, tmp_path).values():
         assert place in resolved.run
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "measurements.md").read_text()
+WAITING = re.findall(r"^\| `([a-z0-9-]+)` \| [^|]+ \| ([0-9.]+) \| ([0-9.]+) \|$", PAGE, re.MULTILINE)
+"""Rows that wait for a GPU: name, and VRAM and RAM predicted, in GB."""
+
+
+def test_the_page_has_every_row() -> None:
+    assert {name for name, row in measure_jobs.ROWS.items() if row.needs_gpu} <= {name for name, *_ in WAITING}
+    assert [name for name in measure_jobs.ROWS if f"| `{name}` |" not in PAGE] == []
+
+
+@pytest.mark.parametrize(("name", "vram", "ram"), WAITING)
+def test_what_waits_for_a_gpu_has_the_predictions_of_its_spec(name: str, vram: str, ram: str, tmp_path: Path) -> None:
+    row = measure_jobs.ROWS[name]
+    found = subject(jobs_kit.spec_of(row.job), row.variant, tmp_path)
+    assert found is not None
+    estimate = estimate_memory(found)
+    assert (f"{estimate.vram_bytes / 1e9:.2f}", f"{estimate.ram_bytes / 1e9:.2f}") == (vram, ram)
 
 
 def test_a_line_has_what_was_predicted_beside_what_was_measured() -> None:
