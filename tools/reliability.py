@@ -40,7 +40,7 @@ class Row:
     """One scenario: its figures as its test recorded them, and the seconds that it took."""
 
     scenario: str
-    pods_left: str
+    machines_left: str
     over_reservation_usd: str
     results_lost: str
     seconds: float
@@ -97,7 +97,7 @@ def row(case: Mapping[str, str]) -> Row:
     """A scenario's figures."""
     return Row(
         scenario=scenario(case["name"], case.get("crash_points")),
-        pods_left=case["pods_left"],
+        machines_left=case["machines_left"],
         over_reservation_usd=f"{float(case['over_reservation_usd']):.6f}".rstrip("0").rstrip("."),
         results_lost="nobody came back" if case.get("nobody_came_back") == "True" else case["results_lost"],
         seconds=float(case["time"]),
@@ -132,7 +132,7 @@ def table(cases: Iterable[Mapping[str, str]], stride: int) -> str:
         "|---|---|---|---|---|",
     ]
     for each in map(row, cases):
-        figures = f"{each.pods_left} | {each.over_reservation_usd} | {each.results_lost} | {each.seconds:.0f}"
+        figures = f"{each.machines_left} | {each.over_reservation_usd} | {each.results_lost} | {each.seconds:.0f}"
         lines.append(f"| {each.scenario} | {figures} |")
     return "\n".join(lines) + "\n"
 
