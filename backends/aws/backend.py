@@ -237,6 +237,7 @@ class AwsBackend:
             raise NotYetGone(f"instance {lease.id} is so new that AWS does not show it yet")
         self._contacts.forget(lease)
         self._ends.note(lease.key, self._held_until(lease, after or before))
+        failpoint("aws.delete:noted")
         if doubt and after is None:
             raise NotYetGone(f"instance {lease.id} is gone, but {doubt}")
         self._asked.forget(lease.key)

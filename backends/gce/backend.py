@@ -208,6 +208,7 @@ class GceBackend:
             raise NotYetGone(f"Google still has instance {name}, as {there.state.value}")
         self._contacts.forget(lease)
         self._ends.note(lease.key, self._held_until_gone(lease))
+        failpoint("gce.delete:noted")
         if not self._there.delete_disk(zone, name):
             raise NotYetGone(f"Google still has the disk of instance {name}")
         self._asked.forget(lease.key, zone)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from backends.base import Rejected, Transient
+from backends.failpoints import failpoint
 from backends.gce import requests
 from backends.gce.marks import tag_of
 from backends.gce.replies import Rule, ThereAlready, read_operation, read_rule
@@ -43,6 +44,7 @@ class Network:
         about = (self._description(), tag_of(self._word()))
         if self._find(shut) is None:
             self._make(requests.refuse_all(self._client().project, network, shut, *about))
+            failpoint("gce.create:shut")
         rule = self._find(let_in)
         if rule is None:
             port = self._settings.ssh_port

@@ -6,16 +6,23 @@ All homes of a sweep share one account, so each home's machines lie among the ot
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crash_kit import Place, Zygote, check_whole, interrupted_by, sweep
+import pytest
+from crash_kit import Place, Told, Zygote, check_whole, interrupted_by, sweep
 
-from tests.emulators.account_kit import Account
+from orchestrator.config import Config
+from tests.emulators.account_kit import Account, tell
 
 SIDE_BY_SIDE = 2
 """More would only wait for each other on a small machine."""
+
+SHORT_LAG = "2s"
+"""Whoever died before the answer to renting has to be waited for so long."""
 
 BUDGET = 3_000_000
 INPUT = bytes(range(256)) * 64
@@ -31,26 +38,118 @@ SUCCEEDS: dict[str, Any] = {
     "duration": {"on": "L4", "minutes": 0.2},
 }
 
-Crash = Callable[[Place, Zygote, int | str], list[str]]
-"""Makes a job in a place of its own and kills its worker at a point; the points it reached, none if it got through."""
+Point = int | str
+"""The N-th failpoint that a worker reaches, or the first of that name."""
 
 
-def crash_and_recover(place: Place, zygote: Zygote, point: int | str) -> list[str]:
-    """The points that the worker reached, the last of which it died at, after another has finished its work; none where
-    it was not killed.
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """How every worker finds the account, and the job its secret."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, text in {**values, "CRASH_SECRET": "a value that is gone at the end"}.items():
+            patch.setenv(name, text)
+        yield
+
+
+@dataclass
+class Provider:
+    """An account that all homes of a test rent from. ``settings`` are those of the backend ``name``; ``account`` tells
+    what must hold of one home; ``preload`` is the module that takes workers longest to import.
     """
+
+    name: str
+    settings: Mapping[str, Any]
+    account: Callable[[Path], Account]
+    preload: str
+    accounts: list[Account] = field(default_factory=list)
+    """Of every home of a sweep."""
+
+    def submit(self, place: Place, spec: dict[str, Any] = SUCCEEDS) -> str:
+        """Record a job that only this provider may run."""
+        config = Config(place.home.config)
+        for name, value in {**self.settings, "list_lag": SHORT_LAG}.items():
+            config.set(f"{self.name}.{name}", str(value))
+        return place.submit(spec, {"input": INPUT}, BUDGET, (self.name,))
+
+    def close(self, place: Place) -> Account:
+        """What holds of any home whose jobs are over: nothing is left, and all is paid for."""
+        closed = self.account(place.home.root)
+        self.accounts.append(closed)
+        assert closed.clean, closed
+        assert closed.unbooked == 0, closed
+        assert self.notes(place, "ended") == []
+        return closed
+
+    def notes(self, place: Place, what: str) -> list[str]:
+        """What the backend remembers there."""
+        return [path.name for path in (place.home.root / self.name / what).glob("*")]
+
+    def succeed(self, place: Place, zygote: Zygote, point: Point) -> list[str]:
+        """A job whose worker dies at a point, and another finishes it; the points reached until then, if it died."""
+        job = self.submit(place)
+        reached = crash_and_recover(place, zygote, point)
+        check_success(place, job)
+        check_over(place, job, self.close(place), reached)
+        assert self.notes(place, "asked") == []
+        return reached
+
+    def cancel(self, place: Place, zygote: Zygote, point: Point) -> list[str]:
+        """A job that is cancelled when its worker has died at a point; the points reached until then, if it died."""
+        job = self.submit(place)
+        reached = die_at(place, zygote, point)
+        place.cancel(job)
+        for _ in range(2):  # what nobody owned when the first one came, the next one gives back
+            assert zygote.worker(place) == 0, (place.home.root / "worker.out").read_text()
+        assert place.job(job)["state"] == ("succeeded" if reached[-1:] in ([], ["finished"]) else "cancelled")
+        assert place.outcomes(job) in ([], ["cancelled"], ["succeeded"])
+        check_whole(place, job)
+        assert self.close(place).machines <= 1
+        return reached
+
+    def sweep(self, folder: Path, crash: Callable[[Place, Zygote, Point], list[str]], every: int, told: Told) -> None:
+        """Die at every so many-th point, and at each that the backend itself has, whether or not the stride meets it."""
+        self.accounts.clear()
+        died_at: list[str] = []
+        own: set[str] = set()
+
+        def crash_at(place: Place, zygote: Zygote, point: Point) -> bool:
+            reached = crash(place, zygote, point)
+            died_at.extend(reached[-1:])
+            own.update(name for name in place.trace() if name.startswith(f"{self.name}."))
+            return bool(reached)
+
+        sweep(folder, crash_at, first=min(every, 5), every=every, side_by_side=SIDE_BY_SIDE, preload=self.preload)
+        assert {name.partition(":")[0] for name in own} == {f"{self.name}.create", f"{self.name}.delete"}
+        zygote = Zygote(self.preload)
+        try:
+            for name in sorted(own.difference(died_at)):
+                assert crash_at(Place(folder / name), zygote, name)
+        finally:
+            zygote.close()
+        told("crash_points", len(died_at))
+        tell(told, self.accounts)
+
+
+def die_at(place: Place, zygote: Zygote, point: Point) -> list[str]:
+    """The points that a worker reached, the last of which it died at; none where it was not killed."""
     status = zygote.worker(place, point)
-    reached = place.trace()
     if status == 0:
         return []
     assert status == -signal.SIGKILL, (place.home.root / "worker.out").read_text()
+    reached = place.trace()
     assert point in (len(reached), reached[-1])
-    assert zygote.worker(place) == 0, (place.home.root / "worker.out").read_text()
+    return reached
+
+
+def crash_and_recover(place: Place, zygote: Zygote, point: Point) -> list[str]:
+    """The same; then another worker has finished its work."""
+    if reached := die_at(place, zygote, point):
+        assert zygote.worker(place) == 0, (place.home.root / "worker.out").read_text()
     return reached
 
 
 def check_over(place: Place, job: str, closed: Account, reached: list[str]) -> None:
-    """What holds of any rented job that is over, however often its worker died."""
+    """What holds of any rented job that is over, whose worker died after it had ``reached`` these points, if any."""
     check_whole(place, job)
     if reached:
         interrupted = [row for row in place.tries(job) if row["state"] == "interrupted"]
@@ -65,26 +164,3 @@ def check_success(place: Place, job: str) -> None:
     assert place.outcomes(job) == ["succeeded"]
     assert place.results(job, 1) == {"results/copy": INPUT, "results/runs": f"{job}-a1\n".encode()}
     assert (place.home.checkpoints(job, 1) / "checkpoints/state").read_bytes() == b"half\n"
-
-
-def sweep_with_own(folder: Path, crash: Crash, own: str, *, every: int, preload: str) -> int:
-    """Die at every so many-th point, and at each that the backend itself has (``own`` begins their names), whether or
-    not the stride meets it; how many deaths there were. ``preload`` is a module that every worker needs.
-    """
-    died_at, seen = [], set()
-
-    def crash_at(place: Place, zygote: Zygote, point: int | str) -> bool:
-        reached = crash(place, zygote, point)
-        died_at.extend(reached[-1:])
-        seen.update(name for name in place.trace() if name.startswith(own))
-        return bool(reached)
-
-    deaths = sweep(folder, crash_at, first=min(every, 5), every=every, side_by_side=SIDE_BY_SIDE, preload=preload)
-    assert {name.partition(":")[0] for name in seen} == {f"{own}create", f"{own}delete"}
-    missed = sorted(seen.difference(died_at))
-    zygote = Zygote(preload)
-    try:
-        assert all([crash_at(Place(folder / name), zygote, name) for name in missed])
-    finally:
-        zygote.close()
-    return deaths + len(missed)
