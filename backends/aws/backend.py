@@ -216,6 +216,7 @@ class AwsBackend:
         if not self._used.all():
             return []
         found = self._instances()
+        self._asked.forget_old(self._now)
         for region in self._used.all():
             self._tidy(region, found)
         return [marks.lease_of(each) for each in found]

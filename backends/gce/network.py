@@ -55,16 +55,22 @@ class Network:
         return about[1]
 
     def keep_open(self) -> None:
-        """This machine may have another address by now: let that one in, and the old one no more."""
+        """This machine may have another address by now: let that one in, and the old one no more. The rules that are
+        gone are made again.
+        """
         if self._admitted != self._own_network():
             self.open()
 
     def drop(self) -> None:
         """Delete the rules. To be called where no instance of ours is left. What is let in goes first."""
-        self._admitted = ""
         for name in reversed(self._names()):
             if self._find(name) is not None:
                 self._client().call_or_none(requests.delete_rule(self._client().project, name))
+        self.look_again()
+
+    def look_again(self) -> None:
+        """The rules may be gone: whoever reaches a machine next makes sure of them."""
+        self._admitted = ""
 
     def _names(self) -> tuple[str, str]:
         tag = tag_of(self._word())
