@@ -6,7 +6,7 @@ All homes of a sweep share one account, so each home's machines lie among the ot
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,9 @@ SUCCEEDS: dict[str, Any] = {
 
 Point = int | str
 """The N-th failpoint that a worker reaches, or the first of that name."""
+
+Crash = Callable[[Place, Zygote, Point], list[str]]
+"""Makes a job in that place, whose worker dies at that point; the points it reached, none if it was not killed."""
 
 
 @contextmanager
@@ -106,9 +109,8 @@ class Provider:
         assert self.close(place).machines <= 1
         return reached
 
-    def sweep(self, folder: Path, crash: Callable[[Place, Zygote, Point], list[str]], every: int, told: Told) -> None:
-        """Die at every so many-th point, and at each that the backend itself has, whether or not the stride meets it."""
-        self.accounts.clear()
+    def sweep(self, folder: Path, crash: Crash, every: int, told: Told) -> None:
+        """Die at every so many-th point, and at each of the backend's own, whether or not the stride meets it."""
         died_at: list[str] = []
         own: set[str] = set()
 
@@ -118,16 +120,26 @@ class Provider:
             own.update(name for name in place.trace() if name.startswith(f"{self.name}."))
             return bool(reached)
 
-        sweep(folder, crash_at, first=min(every, 5), every=every, side_by_side=SIDE_BY_SIDE, preload=self.preload)
+        side_by_side = SIDE_BY_SIDE if every == 1 else 1  # each lane ends with a run in which nobody dies
+        sweep(folder, crash_at, first=min(every, 5), every=every, side_by_side=side_by_side, preload=self.preload)
         assert {name.partition(":")[0] for name in own} == {f"{self.name}.create", f"{self.name}.delete"}
+        self.die_at_each(folder, crash_at, own.difference(died_at))
+        self.tell(told, len(died_at))
+
+    def die_at_each(self, folder: Path, crash: Callable[[Place, Zygote, Point], object], names: Iterable[str]) -> None:
+        """Die at each point so called, the first of its name."""
         zygote = Zygote(self.preload)
         try:
-            for name in sorted(own.difference(died_at)):
-                assert crash_at(Place(folder / name), zygote, name)
+            for name in sorted(names):
+                assert crash(Place(folder / name), zygote, name), f"{name} was not reached"
         finally:
             zygote.close()
-        told("crash_points", len(died_at))
+
+    def tell(self, told: Told, deaths: int) -> None:
+        """Record what tools/reliability.py makes its table of; the next sweep begins anew."""
+        told("crash_points", deaths)
         tell(told, self.accounts)
+        self.accounts.clear()
 
 
 def die_at(place: Place, zygote: Zygote, point: Point) -> list[str]:

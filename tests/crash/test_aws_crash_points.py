@@ -1,4 +1,4 @@
-"""The sweep of test_crash_points.py with EC2's instances: wherever the worker dies, nothing rented is lost."""
+"""The sweep of test_crash_points.py with EC2: wherever the worker dies, nothing rented is lost."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tests.emulators.aws import AwsEmulator
 from tests.emulators.aws_account_kit import account
 
 STRIDE = stride(18)
+NOTHING_CAME = ["aws.create:marked"]
+"""Where CI dies before a job is cancelled: what was made for its machine is there, and the machine is not."""
 
 pytestmark = [pytest.mark.needs("guests"), pytest.mark.needs("moto"), pytest.mark.timeout(1800)]
 
@@ -33,4 +35,8 @@ def test_a_succeeding_job_on_an_ec2_instance(tmp_path: Path, aws: Provider, reco
 
 
 def test_a_job_on_ec2_that_is_cancelled_after_the_crash(tmp_path: Path, aws: Provider, record_property: Told) -> None:
-    aws.sweep(tmp_path, aws.cancel, STRIDE, record_property)
+    if STRIDE == 1:
+        aws.sweep(tmp_path, aws.cancel, STRIDE, record_property)
+    else:
+        aws.die_at_each(tmp_path, aws.cancel, NOTHING_CAME)
+        aws.tell(record_property, len(NOTHING_CAME))

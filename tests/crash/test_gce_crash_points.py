@@ -1,4 +1,4 @@
-"""The sweep of test_crash_points.py with Compute Engine's instances: wherever the worker dies, nothing rented is lost."""
+"""The sweep of test_crash_points.py with Compute Engine: wherever the worker dies, nothing rented is lost."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tests.emulators.gce import GceEmulator
 from tests.emulators.gce_account_kit import account
 
 STRIDE = stride(18)
+NOTHING_CAME = ["gce.create:marked"]
+"""Where CI dies before a job is cancelled: what was made for its machine is there, and the machine is not."""
 
 pytestmark = [pytest.mark.needs("guests"), pytest.mark.needs("googleapiclient"), pytest.mark.timeout(1800)]
 
@@ -34,4 +36,8 @@ def test_a_succeeding_job_on_compute_engine(tmp_path: Path, gce: Provider, recor
 def test_a_job_on_compute_engine_that_is_cancelled_after_the_crash(
     tmp_path: Path, gce: Provider, record_property: Told
 ) -> None:
-    gce.sweep(tmp_path, gce.cancel, STRIDE, record_property)
+    if STRIDE == 1:
+        gce.sweep(tmp_path, gce.cancel, STRIDE, record_property)
+    else:
+        gce.die_at_each(tmp_path, gce.cancel, NOTHING_CAME)
+        gce.tell(record_property, len(NOTHING_CAME))

@@ -19,11 +19,7 @@ def word_of(home: Path) -> str:
 def boxes_of(cloud: AwsEmulator, home: Path, key: str | None = None) -> list[Box]:
     """Every instance that the home ever rented, or those of one attempt, by their tags."""
     word = word_of(home)
-    return [
-        box
-        for box in cloud.created
-        if word and box.tags[OWNER] == word and key in (None, box.tags[KEY])
-    ]
+    return [box for box in cloud.created if word and box.tags[OWNER] == word and key in (None, box.tags[KEY])]
 
 
 def spent(cloud: AwsEmulator, home: Path, key: str) -> float:
