@@ -67,19 +67,18 @@ class Provider:
     accounts: list[Account] = field(default_factory=list)
     """Of every home of a sweep."""
 
-    def submit(self, place: Place, spec: dict[str, Any] = SUCCEEDS) -> str:
-        """Record a job that only this provider may run."""
+    def submit(self, place: Place) -> str:
+        """Record :data:`SUCCEEDS`, which only this provider may run."""
         config = Config(place.home.config)
         for name, value in {**self.settings, "list_lag": SHORT_LAG}.items():
             config.set(f"{self.name}.{name}", str(value))
-        return place.submit(spec, {"input": INPUT}, BUDGET, (self.name,))
+        return place.submit(SUCCEEDS, {"input": INPUT}, BUDGET, (self.name,))
 
     def close(self, place: Place) -> Account:
         """What holds of any home whose jobs are over: nothing is left, and all is paid for."""
         closed = self.account(place.home.root)
         self.accounts.append(closed)
-        assert closed.clean, closed
-        assert closed.unbooked == 0, closed
+        check_closed(closed)
         assert self.notes(place, "ended") == []
         return closed
 
@@ -166,9 +165,14 @@ def check_over(place: Place, job: str, closed: Account, reached: list[str]) -> N
     if reached:
         interrupted = [row for row in place.tries(job) if row["state"] == "interrupted"]
         assert len(interrupted) == interrupted_by(reached), reached
-    assert closed.clean, (reached, closed)
-    assert closed.unbooked == 0, (reached, closed)
+    check_closed(closed)
     assert closed.machines == len(place.attempts(job)), "a machine that was rented is adopted, never rented again"
+
+
+def check_closed(closed: Account) -> None:
+    """Nothing is left, nothing is lost, and we booked neither more than we might nor less than it cost."""
+    assert closed.clean, closed
+    assert closed.unbooked == 0, closed
 
 
 def check_success(place: Place, job: str) -> None:
