@@ -25,7 +25,7 @@ test-jobs: exact
 
 exact: $(EXACT)/.installed
 
-# The tests that rent pods, with the worker killed at every point there is, and every backend's conformance; the tables go
+# The tests that rent, with the worker killed at every point there is, and every backend's conformance; the tables go
 # into docs/reliability.md.
 reliability: venv
 	$(BIN)/python tools/reliability.py --workers $(WORKERS)

@@ -1,10 +1,10 @@
 """Run the tests that rent, and those of conformance, and write what came of them into docs/reliability.md.
 
-    .venv/bin/python tools/reliability.py            every point of the crash sweep; `make reliability`
-    .venv/bin/python tools/reliability.py --stride 3
+    .venv/bin/python tools/reliability.py            every point of the crash sweeps; `make reliability`
+    .venv/bin/python tools/reliability.py --stride 3 --only aws
     .venv/bin/python tools/reliability.py --only conformance
 
-Nothing is written unless every test passed. Needs what the pods of the emulator need: Linux, root, sshd.
+Nothing is written unless every test passed. Needs what the emulated machines need: Linux, root, sshd.
 """
 
 from __future__ import annotations
@@ -26,13 +26,19 @@ from conformance_table import conformance_table
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENT = REPOSITORY / "docs" / "reliability.md"
 BEGIN, END = "<!-- {} by tools/reliability.py: begin -->", "<!-- end -->"
+CONFORMANCE = "conformance"
 TESTS = {
-    "measured": ("tests/e2e/test_runpod_*.py", "tests/crash/test_runpod_*.py"),
-    "conformance": ("tests/conformance/test_conformance.py",),
+    "runpod": ("tests/e2e/test_runpod_*.py", "tests/crash/test_runpod_*.py"),
+    "aws": ("tests/e2e/test_aws.py", "tests/crash/test_aws_*.py"),
+    "gce": ("tests/e2e/test_gce.py", "tests/crash/test_gce_*.py"),
+    CONFORMANCE: ("tests/conformance/test_conformance.py",),
 }
+"""What each table is made of."""
 
-
-NAMES = {"cuda": "CUDA", "gpu": "GPU", "gpus": "GPUs", "ssh": "SSH", "vram": "VRAM"}
+NAMES = {
+    "compute": "Compute", "cuda": "CUDA", "ec2": "EC2", "engine": "Engine", "gb": "GB", "google": "Google",
+    "gpu": "GPU", "gpus": "GPUs", "ssh": "SSH", "vram": "VRAM",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Row:
     """One scenario: its figures as its test recorded them, and the seconds that it took."""
 
     scenario: str
-    pods_left: str
+    machines_left: str
     over_reservation_usd: str
     results_lost: str
     seconds: float
@@ -49,9 +55,9 @@ class Row:
 def main() -> int:
     """Run, then write. The exit code of the tests where they fail."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stride", type=int, default=1, help="die at every so many-th point of the crash sweep")
+    parser.add_argument("--stride", type=int, default=1, help="die at every so many-th point of the crash sweeps")
     parser.add_argument("--workers", type=int, default=2, help="tests at once")
-    parser.add_argument("--only", choices=TESTS, help="one of the two tables")
+    parser.add_argument("--only", choices=TESTS, help="one of the tables")
     given = parser.parse_args()
     for what in [given.only] if given.only else TESTS:
         with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +66,7 @@ def main() -> int:
             if code:
                 return code
             cases = list(read(report))
-        write(what, table(cases, given.stride) if what == "measured" else conformance_table(cases))
+        write(what, conformance_table(cases) if what == CONFORMANCE else table(cases, given.stride))
     return 0
 
 
@@ -97,7 +103,7 @@ def row(case: Mapping[str, str]) -> Row:
     """A scenario's figures."""
     return Row(
         scenario=scenario(case["name"], case.get("crash_points")),
-        pods_left=case["pods_left"],
+        machines_left=case["machines_left"],
         over_reservation_usd=f"{float(case['over_reservation_usd']):.6f}".rstrip("0").rstrip("."),
         results_lost="nobody came back" if case.get("nobody_came_back") == "True" else case["results_lost"],
         seconds=float(case["time"]),
@@ -128,11 +134,11 @@ def table(cases: Iterable[Mapping[str, str]], stride: int) -> str:
     lines = [
         f"Measured on {datetime.now(UTC):%-d %B %Y} on {where}; the sweep died at {points}.",
         "",
-        "| scenario | pods left | USD over reservation | results lost | seconds |",
+        "| scenario | machines left | USD over reservation | results lost | seconds |",
         "|---|---|---|---|---|",
     ]
     for each in map(row, cases):
-        figures = f"{each.pods_left} | {each.over_reservation_usd} | {each.results_lost} | {each.seconds:.0f}"
+        figures = f"{each.machines_left} | {each.over_reservation_usd} | {each.results_lost} | {each.seconds:.0f}"
         lines.append(f"| {each.scenario} | {figures} |")
     return "\n".join(lines) + "\n"
 

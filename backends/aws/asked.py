@@ -19,6 +19,9 @@ from backends.durable import keep
 from backends.failpoints import failpoint
 from backends.units import format_duration
 
+OLD_SECONDS = 3600.0
+"""After which nobody asks again, and no list has left out for so long what is there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -73,6 +76,13 @@ class Asked:
             "it may be there, and cost money, though AWS's list does not show it yet. It is looked for until "
             f"{format_duration(self._lag)} have passed"
         )
+
+    def forget_old(self, now: Callable[[], datetime]) -> None:
+        """Drop the marks of attempts that were given up before anything came of their requests."""
+        for path in self._folder.glob("*.json"):
+            question = self.open_question(path.stem)
+            if question and now().timestamp() - question.asked_at > OLD_SECONDS:
+                self.forget(path.stem)
 
     def regions(self, now: Callable[[], datetime]) -> set[str]:
         """Where something may be there that lists do not show yet."""

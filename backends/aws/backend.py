@@ -216,6 +216,7 @@ class AwsBackend:
         if not self._used.all():
             return []
         found = self._instances()
+        self._asked.forget_old(self._now)
         for region in self._used.all():
             self._tidy(region, found)
         return [marks.lease_of(each) for each in found]
@@ -237,6 +238,7 @@ class AwsBackend:
             raise NotYetGone(f"instance {lease.id} is so new that AWS does not show it yet")
         self._contacts.forget(lease)
         self._ends.note(lease.key, self._held_until(lease, after or before))
+        failpoint("aws.delete:noted")
         if doubt and after is None:
             raise NotYetGone(f"instance {lease.id} is gone, but {doubt}")
         self._asked.forget(lease.key)

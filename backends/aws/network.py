@@ -15,6 +15,7 @@ from backends.aws.marks import OWNER
 from backends.aws.replies import IN_USE, NOT_FOUND, THERE_ALREADY, read_group_networks
 from backends.aws.settings import Settings
 from backends.base import Transient
+from backends.failpoints import failpoint
 from backends.recent import Recent
 from backends.rented.own_address import own_address
 
@@ -41,6 +42,7 @@ class Network:
             name = f"gpujob-{self._word()[:12]}"
             tags = {"Name": name, OWNER: self._word()}
             self._client().call_unless(requests.create_group(region, vpc, name, tags), THERE_ALREADY)
+            failpoint("aws.create:grouped")
             found = self._find(region)
         if found is None:
             raise Transient(f"the security group just made in {region} is not listed yet")

@@ -134,10 +134,13 @@ class GceBackend:
     def _rent_in_some_zone(self, request: LeaseRequest, target: catalog.Target) -> Instance:
         refusals = []
         for zone in self._zones(request, target):
+            wish = self._wish(request, target, zone)
             try:
-                return self._renting.rent(self._wish(request, target, zone), request.key)
+                return self._renting.rent(wish, request.key)
             except NoneInZone as none:
                 refusals.append(str(none))
+            finally:
+                self._network.look_again()  # whoever looked before our mark was there may have taken the rules away
         raise NoCapacity("; ".join(refusals))
 
     def _zones(self, request: LeaseRequest, target: catalog.Target) -> list[str]:
@@ -208,14 +211,17 @@ class GceBackend:
             raise NotYetGone(f"Google still has instance {name}, as {there.state.value}")
         self._contacts.forget(lease)
         self._ends.note(lease.key, self._held_until_gone(lease))
+        failpoint("gce.delete:noted")
         if not self._there.delete_disk(zone, name):
             raise NotYetGone(f"Google still has the disk of instance {name}")
         self._asked.forget(lease.key, zone)
         self._tidy()
 
     def _tidy(self) -> None:
-        """Delete our firewall rules where nothing of ours is there, or may come."""
-        if not self._asked.all() and not self._instances():
+        """Delete our firewall rules where nothing of ours is there, or may come: that is asked last, so that little
+        can be asked for meanwhile.
+        """
+        if not self._instances() and not self._asked.all():
             self._network.drop()
 
     def connect(self, lease: Lease) -> Machine:

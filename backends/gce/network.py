@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from backends.base import Rejected, Transient
+from backends.failpoints import failpoint
 from backends.gce import requests
 from backends.gce.marks import tag_of
 from backends.gce.replies import Rule, ThereAlready, read_operation, read_rule
@@ -43,6 +44,7 @@ class Network:
         about = (self._description(), tag_of(self._word()))
         if self._find(shut) is None:
             self._make(requests.refuse_all(self._client().project, network, shut, *about))
+            failpoint("gce.create:shut")
         rule = self._find(let_in)
         if rule is None:
             port = self._settings.ssh_port
@@ -53,16 +55,22 @@ class Network:
         return about[1]
 
     def keep_open(self) -> None:
-        """This machine may have another address by now: let that one in, and the old one no more."""
+        """This machine may have another address by now: let that one in, and the old one no more. The rules that are
+        gone are made again.
+        """
         if self._admitted != self._own_network():
             self.open()
 
     def drop(self) -> None:
         """Delete the rules. To be called where no instance of ours is left. What is let in goes first."""
-        self._admitted = ""
         for name in reversed(self._names()):
             if self._find(name) is not None:
                 self._client().call_or_none(requests.delete_rule(self._client().project, name))
+        self.look_again()
+
+    def look_again(self) -> None:
+        """The rules may be gone: whoever reaches a machine next makes sure of them."""
+        self._admitted = ""
 
     def _names(self) -> tuple[str, str]:
         tag = tag_of(self._word())

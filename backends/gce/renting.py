@@ -39,6 +39,7 @@ class Renting:
         except BackendError:
             self._asked.forget(key, wish.zone)
             raise
+        failpoint("gce.create:made")
         self._asked.heard(key, wish.zone)
         return instance
 

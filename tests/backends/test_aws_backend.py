@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -158,6 +159,20 @@ def test_while_a_list_may_lag_nothing_else_is_rented(opened: Callable[..., AwsBa
     assert not list(opened(list_lag=0.0).owned())
     lease = rented(opened(list_lag=0.0))
     given_back(opened(list_lag=0.0), lease)
+
+
+def test_what_was_asked_for_and_given_up_is_forgotten_at_last(
+    opened: Callable[..., AwsBackend], cloud: AwsEmulator, tmp_path: Path
+) -> None:
+    cloud.refuse("RunInstances", 500, "InternalError")
+    with pytest.raises(Lost):
+        rented(opened())
+    assert not list(opened().owned())
+    (mark,) = tmp_path.glob("home/asked/*")
+    told = json.loads(mark.read_bytes())
+    mark.write_text(json.dumps({**told, "asked_at": told["asked_at"] - 3700}))
+    assert not list(opened().owned())
+    assert not mark.exists()
 
 
 def test_just_launched_it_is_not_gone(opened: Callable[..., AwsBackend], cloud: AwsEmulator) -> None:

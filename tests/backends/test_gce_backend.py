@@ -325,6 +325,20 @@ def test_an_instance_of_that_name_that_is_not_ours_is_never_touched(
     given_back(opened("another home"), theirs)
 
 
+def test_rules_that_another_worker_took_away_meanwhile_are_made_again(
+    opened: Callable[..., GceBackend], cloud: GceEmulator
+) -> None:
+    """It had looked when the instance was not asked for yet."""
+    backend = opened()
+    lease = rented(backend)
+    rules = set(cloud.project.rules)
+    cloud.project.rules.clear()
+    with pytest.raises(NotYetReady):
+        backend.connect(lease)
+    assert set(cloud.project.rules) == rules
+    given_back(backend, lease)
+
+
 def test_this_machine_has_another_address(opened: Callable[..., GceBackend], cloud: GceEmulator) -> None:
     lease = rented(opened())
     moved = opened(ssh_from="198.51.100.9/32")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cloud_kit import environment
 from crash_kit import Place, end_all
 
 from tests.emulators.runpod import RunPodEmulator, why_no_guests
@@ -31,11 +32,10 @@ def cloud() -> Iterator[RunPodEmulator]:
     """The only cloud of every home in a module, by its environment."""
     if reason := why_no_guests():
         pytest.skip(f"NOT TESTED: {reason}")
-    with RunPodEmulator() as emulator, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RUNPOD_API_BASE_URL", emulator.url)
-        patch.setenv("RUNPOD_API_KEY", emulator.key)
-        patch.setenv("CRASH_SECRET", "a value that is gone at the end")
-        yield emulator
+    with RunPodEmulator() as emulator:
+        found_by = {"RUNPOD_API_BASE_URL": emulator.url, "RUNPOD_API_KEY": emulator.key}
+        with environment(found_by):
+            yield emulator
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -51,18 +51,20 @@ def eventually(what: Callable[[], Any], why: str) -> Any:
 
 
 class Zygote:
-    """A process that forks workers; one worker at a time."""
+    """A process that forks workers; one worker at a time. It imports ``preload`` once for all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, preload: str = "") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("worker_zygote.py"))],
+            [sys.executable, str(Path(__file__).with_name("worker_zygote.py")), *preload.split()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def worker(self, place: Place, crash_at: int = NEVER) -> int:
-        """Run a worker until it is idle or dies at its ``crash_at``-th failpoint; its exit status."""
+    def worker(self, place: Place, crash_at: int | str = NEVER) -> int:
+        """Run a worker until it is idle or dies at its ``crash_at``-th failpoint, or the first so called; its exit
+        status.
+        """
         assert self._process.stdin
         assert self._process.stdout
         log, trace = place.home.root / "worker.out", place.trace_file
@@ -86,7 +88,7 @@ def stride(usual: int) -> int:
 
 def sweep(
     folder: Path, crash: Callable[[P, Zygote, int], bool], kind: type[P] | None = None, *,
-    first: int = 1, every: int = 1, side_by_side: int = 4,
+    first: int = 1, every: int = 1, side_by_side: int = 4, preload: str = "",
 ) -> int:  # fmt: skip
     """Raise N from ``first`` until ``crash(place, zygote, N)`` says that the worker was not killed; how many were.
 
@@ -97,7 +99,7 @@ def sweep(
     reached: list[int] = []
 
     def lane() -> None:
-        zygote = Zygote()
+        zygote = Zygote(preload)
         try:
             while not done.is_set():
                 with turn:
@@ -326,7 +328,7 @@ def _check_tries(place: Place, job: str, attempts: list[dict[str, Any]]) -> None
 def _check_files(place: Place, job: str) -> None:
     left = [p for p in place.home.root.rglob("*") if p.suffix == ".draft" or p.name.endswith((".gpujob-part", ".tmp"))]
     assert left == []
-    assert [p.name for p in place.home.local.iterdir() if p.name.startswith(job)] == []
+    assert [p.name for p in place.home.local.glob(f"{job}*")] == []
     assert [p.name for p in place.home.secrets.iterdir()] == []
     assert [p.name for p in place.home.locks.glob("job-*")] == []
     assert not place.home.live(job).exists()

@@ -52,7 +52,7 @@ def test_half_a_big_file_on_its_way(
     closed = account(cloud, place.home.root)
     tell(record_property, [closed])
     assert closed.clean, closed
-    assert closed.pods == 1
+    assert closed.machines == 1
 
 
 def under_way(top: Path, step: str) -> bool:

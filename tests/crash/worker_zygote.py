@@ -1,11 +1,12 @@
 """Forks real workers quickly: everything is imported once, each worker is a process of its own that can be killed.
 
-Reads one JSON line per worker: ``{"home": ..., "crash_at": N, "trace": FILE, "log": FILE}``; answers with its exit
-status, negative for the signal that ended it.
+Its arguments are further modules to import. Reads one JSON line per worker: ``{"home": ..., "crash_at": N or NAME,
+"trace": FILE, "log": FILE}``; answers with its exit status, negative for the signal that ended it.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -22,10 +23,13 @@ def work(order: dict[str, str]) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ["GPUJOB_HOME"] = order["home"]
-    failpoints._target = int(order["crash_at"])
+    failpoints._target = str(order["crash_at"])
     failpoints._trace = order["trace"]
     return run_worker(Home(Path(order["home"])), background=False, until_idle=True)
 
+
+for module in sys.argv[1:]:
+    importlib.import_module(module)
 
 for line in sys.stdin:
     child = os.fork()

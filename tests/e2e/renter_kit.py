@@ -111,7 +111,7 @@ def renter_in(folder: Path, cloud: RunPodEmulator, told: Callable[[str, object],
         closed = close(renter, cloud)
         tell(told, [closed])
         told("nobody_came_back", renter.laptop_is_dead)
-        assert closed.pods > 0, "this test rented nothing"
+        assert closed.machines > 0, "this test rented nothing"
         assert closed.clean, closed
         assert closed.unbooked == 0, closed
 

@@ -20,18 +20,18 @@ SLACK_MICROS = 1
 class Account:
     """The figures of docs/reliability.md. Money in micro-dollars by the emulator's meter."""
 
-    pods: int
-    pods_left: int
+    machines: int
+    machines_left: int
     over_reservation: int
     over_budget: int
     unbooked: int
-    """What pods cost more than the journal has charged for them."""
+    """What machines cost more than the journal has charged for them."""
     results_lost: int
 
     @property
     def clean(self) -> bool:
         """Whether every promise was kept."""
-        return not (self.pods_left or self.over_reservation or self.over_budget or self.results_lost)
+        return not (self.machines_left or self.over_reservation or self.over_budget or self.results_lost)
 
 
 def account(cloud: RunPodEmulator, home: Path) -> Account:
@@ -44,8 +44,8 @@ def account(cloud: RunPodEmulator, home: Path) -> Account:
         by_job[each["job_id"]] += metered[each["key"]]
     ended = [each for each in attempts if each["state"] == "ended"]
     return Account(
-        pods=len(pods_of(cloud, home)),
-        pods_left=sum(pod.status != "TERMINATED" for pod in pods_of(cloud, home)),
+        machines=len(pods_of(cloud, home)),
+        machines_left=sum(pod.status != "TERMINATED" for pod in pods_of(cloud, home)),
         over_reservation=excess((metered[each["key"]], each["reserved_micros"]) for each in attempts),
         over_budget=excess((by_job[job], budget) for job, budget in budgets.items()),
         unbooked=excess((metered[each["key"]], each["cost_micros"]) for each in ended),
@@ -56,7 +56,7 @@ def account(cloud: RunPodEmulator, home: Path) -> Account:
 def tell(told: Callable[[str, object], None], accounts: Iterable[Account]) -> None:
     """Record what tools/reliability.py makes its table of, added up."""
     listed = list(accounts)
-    told("pods_left", sum(each.pods_left for each in listed))
+    told("machines_left", sum(each.machines_left for each in listed))
     told("over_reservation_usd", sum(each.over_reservation + each.over_budget for each in listed) / MICROS)
     told("results_lost", sum(each.results_lost for each in listed))
 

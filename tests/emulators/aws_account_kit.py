@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from backends.aws.marks import KEY, OWNER
 from tests.emulators.account_kit import MICROS, Account, excess, results_are_lost, rows
 from tests.emulators.aws import AwsEmulator, Box
 
 
+def word_of(home: Path) -> str:
+    """What the home marks its own with; empty where it has never rented anything."""
+    owner = home / "aws" / "owner"
+    return owner.read_text().strip() if owner.exists() else ""
+
+
 def boxes_of(cloud: AwsEmulator, home: Path, key: str | None = None) -> list[Box]:
     """Every instance that the home ever rented, or those of one attempt, by their tags."""
-    owner = home / "aws" / "owner"
-    word = owner.read_text().strip() if owner.exists() else None
-    return [
-        box
-        for box in cloud.created
-        if word and box.tags["gpujob:owner"] == word and key in (None, box.tags["gpujob:key"])
-    ]
+    word = word_of(home)
+    return [box for box in cloud.created if word and box.tags[OWNER] == word and key in (None, box.tags[KEY])]
 
 
 def spent(cloud: AwsEmulator, home: Path, key: str) -> float:
@@ -24,8 +27,24 @@ def spent(cloud: AwsEmulator, home: Path, key: str) -> float:
     return sum(box.cost_usd(cloud.clock.now()) for box in boxes_of(cloud, home, key)) * MICROS
 
 
+def left_of(cloud: AwsEmulator, home: Path) -> list[str]:
+    """Ids of all that the account still has and that is not marked as another home's."""
+    word = word_of(home)
+    listed = {"security_groups": "GroupId", "volumes": "VolumeId", "key_pairs": "KeyPairId"}
+    found = [(each, each[id_]) for what, id_ in listed.items() for each in cloud.left(what)]
+    left = [id_ for each, id_ in found if marked_by(each) in ("", word)]
+    return [*(box.id for box in boxes_of(cloud, home) if not box.ended_at), *left]
+
+
+def marked_by(resource: dict[str, Any]) -> str:
+    """The word of the home that something in the account belongs to; empty where it has none."""
+    return next((str(tag["Value"]) for tag in resource.get("Tags", ()) if tag["Key"] == OWNER), "")
+
+
 def account(cloud: AwsEmulator, home: Path) -> Account:
-    """Of one home. What is left counts instances, volumes, keys and security groups alike."""
+    """Of one home, whoever else rents in the same account. What is left counts instances, volumes, keys and security
+    groups alike.
+    """
     attempts = rows(home, "SELECT * FROM attempt")
     budgets = {row["id"]: row["budget_micros"] for row in rows(home, "SELECT id, budget_micros FROM job")}
     metered = {each["key"]: spent(cloud, home, each["key"]) for each in attempts}
@@ -33,10 +52,9 @@ def account(cloud: AwsEmulator, home: Path) -> Account:
     for each in attempts:
         by_job[each["job_id"]] += metered[each["key"]]
     ended = [each for each in attempts if each["state"] == "ended"]
-    leftovers = sum(len(cloud.left(what)) for what in ("security_groups", "volumes", "key_pairs"))
     return Account(
-        pods=len(boxes_of(cloud, home)),
-        pods_left=len(cloud.boxes()) + leftovers,
+        machines=len(boxes_of(cloud, home)),
+        machines_left=len(left_of(cloud, home)),
         over_reservation=excess((metered[each["key"]], each["reserved_micros"]) for each in attempts),
         over_budget=excess((by_job[job], budget) for job, budget in budgets.items()),
         unbooked=excess((metered[each["key"]], each["cost_micros"]) for each in ended),

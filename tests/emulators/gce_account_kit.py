@@ -9,10 +9,15 @@ from tests.emulators.account_kit import MICROS, Account, excess, results_are_los
 from tests.emulators.gce import Box, GceEmulator
 
 
+def word_of(home: Path) -> str:
+    """What the home marks its own with; empty where it has never rented anything."""
+    owner = home / "gce" / "owner"
+    return owner.read_text().strip() if owner.exists() else ""
+
+
 def boxes_of(cloud: GceEmulator, home: Path, key: str | None = None) -> list[Box]:
     """Every instance that the home ever rented, or those of one attempt, by their marks."""
-    owner = home / "gce" / "owner"
-    word = owner.read_text().strip() if owner.exists() else None
+    word = word_of(home)
     return [
         box
         for box in cloud.created
@@ -25,8 +30,19 @@ def spent(cloud: GceEmulator, home: Path, key: str) -> float:
     return sum(box.cost_usd(cloud.clock.now()) for box in boxes_of(cloud, home, key)) * MICROS
 
 
+def left_of(cloud: GceEmulator, home: Path) -> list[str]:
+    """Names of all that the project still has and that is not marked as another home's."""
+    word = word_of(home)
+    disks = [(name, disk["labels"].get(marks.OWNER, "")) for (_, name), disk in cloud.project.disks.items()]
+    rules = [(name, rule["description"].removeprefix("gpujob ")) for name, rule in cloud.project.rules.items()]
+    left = [name for name, marked_by in (*disks, *rules) if marked_by in ("", word)]
+    return [*(box.name for box in boxes_of(cloud, home) if not box.gone_at), *left]
+
+
 def account(cloud: GceEmulator, home: Path) -> Account:
-    """Of one home. What is left counts instances, disks and firewall rules alike."""
+    """Of one home, whoever else rents in the same project. What is left counts instances, disks and firewall rules
+    alike.
+    """
     attempts = rows(home, "SELECT * FROM attempt")
     budgets = {row["id"]: row["budget_micros"] for row in rows(home, "SELECT id, budget_micros FROM job")}
     metered = {each["key"]: spent(cloud, home, each["key"]) for each in attempts}
@@ -35,8 +51,8 @@ def account(cloud: GceEmulator, home: Path) -> Account:
         by_job[each["job_id"]] += metered[each["key"]]
     ended = [each for each in attempts if each["state"] == "ended"]
     return Account(
-        pods=len(boxes_of(cloud, home)),
-        pods_left=len(cloud.left()),
+        machines=len(boxes_of(cloud, home)),
+        machines_left=len(left_of(cloud, home)),
         over_reservation=excess((metered[each["key"]], each["reserved_micros"]) for each in attempts),
         over_budget=excess((by_job[job], budget) for job, budget in budgets.items()),
         unbooked=excess((metered[each["key"]], each["cost_micros"]) for each in ended),

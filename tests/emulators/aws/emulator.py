@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from email.utils import formatdate
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -53,6 +54,8 @@ class AwsEmulator:
         """What was asked of RunInstances, as it was sent."""
         self._rules: list[dict[str, Any]] = []
         self._tokens: dict[tuple[str, str], tuple[Form, str, bytes]] = {}
+        self._terminated: dict[str, bytes] = {}
+        """The reply to the first request for each instance's end."""
         self._lock = threading.RLock()
         self._moto_port = fresh_moto()
         self._moto_url = f"http://127.0.0.1:{self._moto_port}"
@@ -133,13 +136,13 @@ class AwsEmulator:
 
     def left(self, resource: str) -> list[dict[str, Any]]:
         """What the account still has of ``security_groups``, ``volumes`` or ``key_pairs``, but for its default ones."""
-        found = self._as_owner(lambda ec2: getattr(ec2, f"describe_{resource}")())
+        found = getattr(self._as_owner, f"describe_{resource}")()
         listed = next(value for name, value in found.items() if name != "ResponseMetadata")
         return [each for each in listed if each.get("GroupName") != "default"]
 
     def running(self) -> list[str]:
         """Ids of all instances that could cost something, whoever made them."""
-        found = self._as_owner(lambda ec2: ec2.describe_instances())
+        found = self._as_owner.describe_instances()
         instances = [each for group in found["Reservations"] for each in group["Instances"]]
         return [each["InstanceId"] for each in instances if each["State"]["Name"] != "terminated"]
 
@@ -152,15 +155,13 @@ class AwsEmulator:
         _, reply = self._pass(form, {"Authorization": _credential("us-east-1")})
         return next(replies.parsed(reply).iter("instanceId")).text or ""
 
-    def _as_owner(self, ask: Callable[[Any], Any]) -> Any:
+    @cached_property
+    def _as_owner(self) -> Any:
+        """boto3's client, which asks moto itself: no fault stands in its way, and nothing of it is counted."""
         import boto3
 
         keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY}
-        ec2 = boto3.client("ec2", endpoint_url=self._moto_url, region_name="us-east-1", **keys)
-        try:
-            return ask(ec2)
-        finally:
-            ec2.close()
+        return boto3.client("ec2", endpoint_url=self._moto_url, region_name="us-east-1", **keys)
 
     # --- serving ---
 
@@ -255,7 +256,18 @@ class AwsEmulator:
             raise Refused(400, "InvalidInstanceID.NotFound", f"The instance ID '{box.id}' does not exist")
         if box:
             self.fleet.end(box, USER_SHUTDOWN)
-        return self._pass(form, headers)
+        return self._terminate(form, headers)
+
+    def _terminate(self, form: Form, headers: dict[str, str]) -> tuple[int, bytes]:
+        """At AWS that can be asked for any number of times, also while it is under way; at moto only once."""
+        id_ = form["InstanceId.1"]
+        with self._lock:
+            if id_ not in self._terminated:
+                status, reply = self._pass(form, headers)
+                if status != 200:
+                    return status, reply
+                self._terminated[id_] = reply
+            return 200, self._terminated[id_]
 
     def _DeleteSecurityGroup(self, region: str, form: Form, headers: dict[str, str]) -> tuple[int, bytes]:
         if any(box.group == form["GroupId"] for box in self.boxes()):
@@ -306,7 +318,7 @@ class AwsEmulator:
         self.fleet.end(box, reason)
         form = {"Action": "TerminateInstances", "InstanceId.1": box.id, "Version": "2016-11-15"}
         with contextlib.suppress(OSError):  # moto may have gone first, at the very end
-            self._pass(form, {"Authorization": _credential(box.zone[:-1])})
+            self._terminate(form, {"Authorization": _credential(box.zone[:-1])})
 
     def _pass(self, form: Form, headers: dict[str, str]) -> tuple[int, bytes]:
         """Ask moto."""
@@ -327,6 +339,8 @@ class AwsEmulator:
         """End every machine, and the proxy."""
         self.fleet.close()
         self._server.stop()
+        if "_as_owner" in vars(self):
+            self._as_owner.close()
 
     def __enter__(self) -> AwsEmulator:
         return self
