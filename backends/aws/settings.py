@@ -10,7 +10,7 @@ from typing import Any
 
 GB = 10**9
 
-HOW_TO_SIGN_IN = "`aws configure sso`, `aws configure`, or AWS_PROFILE in this terminal; then gpujob backends"
+HOW_TO_SIGN_IN = "`aws configure`, or `aws configure sso` and AWS_PROFILE"
 
 LIST_LAG_SECONDS = 60.0
 """From asking for an instance until a list must show it: 30 s in which the reply may come, and as much again. EC2 says

@@ -17,10 +17,7 @@ API = "https://compute.googleapis.com"
 FAMILY = "deeplearning-platform-release/common-cu129-ubuntu-2404-nvidia-580"
 """Project and family of the Deep Learning VM image with CUDA and NVIDIA's driver, on Ubuntu."""
 
-HOW_TO_SIGN_IN = (
-    "`gcloud auth application-default login`, or gpujob config set gce.credentials /path/to/service-account.json; "
-    "then gpujob backends"
-)
+HOW_TO_SIGN_IN = "`gcloud auth application-default login`, or gpujob config set gce.credentials FILE"
 HOW_TO_NAME_PROJECT = "gpujob config set gce.project YOUR-PROJECT"
 
 LIST_LAG_SECONDS = 150.0
@@ -85,7 +82,7 @@ class Settings:
         if file and not file.is_file():
             return f"the credentials file {file}, which is not there", HOW_TO_SIGN_IN
         if file is None and not _on_gce():
-            return "credentials for Google Cloud", HOW_TO_SIGN_IN
+            return "credentials", HOW_TO_SIGN_IN
         if self.project_or_none() is None:
             return "the project to rent in", HOW_TO_NAME_PROJECT
         return "", ""
