@@ -1,4 +1,4 @@
-"""Files that a machine brings by itself: the near end of ``runner/fetcher.py``. What the machine answers is not trusted.
+"""Files that a machine brings by itself: the near end of ``runner/fetcher.py``. Its answers are not trusted.
 
 Sizes are in bytes. Addresses are secrets: whoever knows one may read the file. They travel over the standard input of
 the machine's courier, and are in no error and no answer of ours.
