@@ -56,6 +56,10 @@ class Meter:
             self._bytes += count
             self._progress(self._bytes, self._total)
 
+    def still(self, *_: object) -> None:
+        """Nothing more is done yet: for whoever may want to end it."""
+        self._progress(self._bytes, self._total)
+
 
 class Onward:
     """Tells ``progress`` of one transfer that goes by several ways in turn: what was done once is not taken back."""

@@ -73,7 +73,7 @@ def test_files_come_whole_with_their_time_and_mode(
     assert (brought.broken, brought.why) == ((wanted[2],), ""), "c is not what was asked for"
     assert all(done <= total == 900_000 for done, total in steps)
     assert machine.lacking("job/work", files) == [files[2]]
-    assert not [name for name in os.listdir(root / "job" / "work") if name.startswith(PART)]
+    assert not list((root / "job" / "work").glob(f"{PART}*"))
     there = root / "job/work/deep/er/a b"
     assert (there.read_bytes(), there.stat().st_mtime_ns, there.stat().st_mode & 0o777) == (BODIES["/a"], STAMP, MODE)
     tree = tmp_path / "tree"
