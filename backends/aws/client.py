@@ -156,7 +156,7 @@ class Client:
                 config = Config(
                     connect_timeout=CONNECT_SECONDS,
                     read_timeout=REPLY_SECONDS if tries == 1 else PART_REPLY_SECONDS,
-                    retries={"total_max_attempts": tries, "mode": "standard"},
+                    retries={"total_max_attempts": tries},
                     user_agent_extra="gpujob",
                     **_CONFIGS.get(ask.service, {}),
                 )
