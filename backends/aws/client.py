@@ -121,10 +121,11 @@ class Client:
 
         # One part after the other: the line is the user's own, and `told` is called by our own thread.
         config = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, use_threads=False)
+        at = to.pop("Bucket"), to.pop("Key"), to
         try:
-            with create_transfer_manager(self._service(ask, tries=PART_TRIES), config) as manager:
-                at = to.pop("Bucket"), to.pop("Key"), to
-                manager.upload(str(file), *at, subscribers=[ProgressCallbackInvoker(counted)]).result()
+            service = self._service(ask, tries=PART_TRIES)
+            with file.open("rb") as content, create_transfer_manager(service, config) as manager:
+                manager.upload(content, *at, subscribers=[ProgressCallbackInvoker(counted)]).result()
         except exceptions.ClientError as error:
             raise _refusal(ask, error.response) from None
         except (exceptions.BotoCoreError, exceptions.HTTPClientError) as error:

@@ -135,8 +135,10 @@ class Staging:
     def _prepare(self, bucket: s3.Bucket) -> None:
         """The bucket is there, is ours, closed to the public, and what is put into it expires: before anything is."""
         ask = self._client()
-        if ask.call_unless(s3.look_for_bucket(bucket), s3.GONE) is None:
-            keep(self._marks / bucket.region, bucket.name)
+        is_there = ask.call_unless(s3.look_for_bucket(bucket), s3.GONE) is not None
+        if not (mark := self._marks / bucket.region).exists():
+            keep(mark, bucket.name)
+        if not is_there:
             ask.call_unless(s3.make_bucket(bucket), s3.OURS_ALREADY)
             failpoint("aws.stage:made")
         ask.call(s3.close_to_public(bucket))

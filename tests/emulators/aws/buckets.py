@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -187,6 +188,22 @@ class Buckets:
             s3.close()
 
     # --- serving ---
+
+    def answer(self, asked: BaseHTTPRequestHandler) -> None:
+        """Serve one request. Raises Dropped where the connection ends here, before all was said."""
+        length = int(asked.headers.get("Content-Length", 0))
+        body = asked.rfile.read(length)
+        if len(body) < length:  # whoever sent it has hung up
+            raise Dropped
+        headers = {name.lower(): text for name, text in asked.headers.items()}
+        answer = self.serve(Call(asked.command, asked.path, headers, body))
+        asked.send_response(answer.status)
+        for name, text in answer.headers.items():
+            asked.send_header(name, text)
+        asked.end_headers()
+        asked.wfile.write(answer.body)
+        if asked.command != "HEAD" and len(answer.body) < int(answer.headers.get("content-length", 0)):
+            raise Dropped
 
     def serve(self, call: Call) -> Answer:
         """The answer. Raises Dropped where none comes."""

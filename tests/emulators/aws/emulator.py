@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from backends.aws.requests import quota_code
 from tests.emulators.aws import replies
-from tests.emulators.aws.buckets import Buckets, Call
+from tests.emulators.aws.buckets import Buckets
 from tests.emulators.aws.fleet import SELF_SHUTDOWN, SPOT_TERMINATION, USER_SHUTDOWN, Box, Fleet, type_of
 from tests.emulators.aws.moto_server import MOTO_SECONDS, fresh_moto
 from tests.emulators.aws.replies import Refused
@@ -382,23 +382,9 @@ def _handler(cloud: AwsEmulator) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(reply)
 
         def _s3(self) -> None:
-            length = int(self.headers.get("Content-Length", 0))
-            body = self.rfile.read(length)
-            if len(body) < length:  # whoever sent it has hung up
-                hang_up(self)
-                return
-            headers = {name.lower(): text for name, text in self.headers.items()}
             try:
-                answer = cloud.s3.serve(Call(self.command, self.path, headers, body))
+                cloud.s3.answer(self)
             except Dropped:
-                hang_up(self)
-                return
-            self.send_response(answer.status)
-            for name, text in answer.headers.items():
-                self.send_header(name, text)
-            self.end_headers()
-            self.wfile.write(answer.body)
-            if self.command != "HEAD" and len(answer.body) < int(answer.headers.get("content-length", 0)):
                 hang_up(self)
 
         do_GET = do_PUT = do_HEAD = do_DELETE = _s3
