@@ -30,8 +30,8 @@ CONNECT_SECONDS, REPLY_SECONDS = 10.0, 30.0
 MOST_PAGES = 100
 
 PART_TRIES = 5
-PART_REPLY_SECONDS = 120.0
-"""S3 answers once it has a part and knows it right; a line that others use as well may have held that up."""
+PART_SECONDS = 120.0
+"""For what moves files: over a slow line it takes long until the next bytes can be sent, or a part is answered."""
 
 _CONFIGS: dict[str, dict[str, Any]] = {
     S3: {"signature_version": "s3v4", "s3": {"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"}}
@@ -120,7 +120,8 @@ class Client:
                 raise
 
         # One part after the other: the line is the user's own, and `told` is called by our own thread.
-        config = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, use_threads=False)
+        config = TransferConfig(PART_BYTES, multipart_chunksize=PART_BYTES, use_threads=False,
+                                preferred_transfer_client="classic")  # fmt: skip
         at = to.pop("Bucket"), to.pop("Key"), to
         try:
             service = self._service(ask, tries=PART_TRIES)
@@ -154,9 +155,10 @@ class Client:
                 self._session = boto3.Session(profile_name=self._profile)
             wanted = (ask.service, ask.region, tries)
             if wanted not in self._services:
+                moves = tries > 1
                 config = Config(
-                    connect_timeout=CONNECT_SECONDS,
-                    read_timeout=REPLY_SECONDS if tries == 1 else PART_REPLY_SECONDS,
+                    connect_timeout=PART_SECONDS if moves else CONNECT_SECONDS,
+                    read_timeout=PART_SECONDS if moves else REPLY_SECONDS,
                     retries={"total_max_attempts": tries},
                     user_agent_extra="gpujob",
                     **_CONFIGS.get(ask.service, {}),

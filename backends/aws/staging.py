@@ -203,7 +203,7 @@ class Staging:
         log.info("large uploads in %s go by SSH: %s", region, why)
         self._left_alone[region] = self._clock() + LEFT_ALONE_SECONDS
         with suppress(OSError):
-            keep(self._troubles / region, why)
+            keep(self._troubles / region, f"{why}, on {datetime.now(UTC).date()}")
 
 
 def _sha256(path: Path, still: Callable[[], None]) -> str:

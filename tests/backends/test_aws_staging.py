@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,6 +74,7 @@ def cloud(account: AwsEmulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws
     for name in account.s3.names():
         assert not account.s3.keys(name)
         assert not account.s3.unfinished(name)
+        account.s3.remove(name)
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +86,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         yield served
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the machine has its jobs and our tools, which are carried there once."""
+    return tmp_path_factory.mktemp("place")
+
+
 @pytest.fixture
-def machine(server: Sshd, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshMachine]:
+def root(place: Path) -> Iterator[Path]:
+    """The same, without what jobs have left."""
+    yield place
+    for job in place.glob("job-*"):
+        shutil.rmtree(job)
+
+
+@pytest.fixture
+def machine(server: Sshd, root: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshMachine]:
     pin = f"pin-{tmp_path}"
-    (tmp_path / "root").mkdir()
-    keys = HostKeys(tmp_path / "host_keys.json")
     mine = identity(tmp_path_factory.getbasetemp())
-    yield SshMachine(server.address, mine, keys, pin, str(tmp_path / "root"))
+    yield SshMachine(server.address, mine, HostKeys(tmp_path / "host_keys.json"), pin, str(root))
     hang_up(pin)
 
 
@@ -136,8 +150,8 @@ def silent(done: int, total: int) -> None:
     assert done <= total
 
 
-def there(tmp_path: Path, dest: str = "job-a1/work") -> bytes | None:
-    file = tmp_path / "root" / dest / "models" / "large"
+def there(root: Path, dest: str = "job-a1/work") -> bytes | None:
+    file = root / dest / "models" / "large"
     return file.read_bytes() if file.exists() else None
 
 
@@ -146,7 +160,7 @@ def puts(cloud: AwsEmulator) -> list[str]:
 
 
 def test_a_file_goes_up_once_and_every_machine_fetches_it(
-    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, tmp_path: Path,
+    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, root: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     (tree / "models" / "large").write_bytes(os.urandom(11 << 20))
@@ -159,11 +173,11 @@ def test_a_file_goes_up_once_and_every_machine_fetches_it(
     assert cloud.s3.rules(BUCKET.name)[0]["Expiration"] == {"Days": 1}
     assert steps[-1][0] >= 11 << 20, "the bytes that went over the line were told"
     body = (tree / "models" / "large").read_bytes()
-    assert there(tmp_path) == body, "though a part's reply was lost, and a download cut"
+    assert there(root) == body, "though a part's reply was lost, and a download cut"
     sent = len(puts(cloud))
     again = opened()
     again.carry(REGION, machine, tree, "job-a2/work", silent)
-    assert there(tmp_path, "job-a2/work") == body
+    assert there(root, "job-a2/work") == body
     assert len(puts(cloud)) == sent, "another attempt uploads nothing"
     asked = len(cloud.s3.asked)
     again.carry(REGION, machine, tree, "job-a2/work", silent)
@@ -187,8 +201,27 @@ def test_the_bucket_goes_when_it_holds_nothing_any_more(
     assert len(cloud.s3.asked) == asked, "nothing of ours is there"
 
 
+@pytest.mark.parametrize("point", ["aws.stage:made", "aws.stage:put"])
+def test_whoever_dies_on_the_way_leaves_nothing_that_stays(
+    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, root: Path,
+    monkeypatch: pytest.MonkeyPatch, point: str,
+) -> None:  # fmt: skip
+    def die(at: str) -> None:
+        if at == point:
+            raise Cancelled
+
+    monkeypatch.setattr(staging, "failpoint", die)
+    with pytest.raises(Cancelled):
+        opened().carry(REGION, machine, tree, "job-a1/work", silent)
+    point = ""
+    left = len(cloud.s3.asked)
+    opened().carry(REGION, machine, tree, "job-a1/work", silent)
+    assert cloud.s3.asked[left:][:3] == ["HeadBucket", *PREPARED[2:]], "before anything is put"
+    assert (puts(cloud), there(root) is not None) == (["PutObject"], True)
+
+
 def test_somebody_elses_bucket_gets_nothing_and_ssh_sends_all(
-    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, tmp_path: Path
+    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, root: Path
 ) -> None:
     cloud.s3.take_name(BUCKET.name)
     once = opened()
@@ -196,11 +229,11 @@ def test_somebody_elses_bucket_gets_nothing_and_ssh_sends_all(
     assert cloud.s3.asked == ["HeadBucket"]
     assert "somebody else has taken the bucket's name" in opened().trouble(), "any process can tell"
     machine.push(tree, "job-a1/work", silent)
-    assert there(tmp_path) == (tree / "models" / "large").read_bytes()
+    assert there(root) == (tree / "models" / "large").read_bytes()
 
 
 def test_a_right_that_is_lacking_is_not_asked_for_every_time(
-    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, tmp_path: Path
+    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, root: Path
 ) -> None:
     cloud.s3.deny("s3:PutLifecycleConfiguration")
     time = Time()
@@ -213,52 +246,52 @@ def test_a_right_that_is_lacking_is_not_asked_for_every_time(
     cloud.forget_faults()
     time.now += staging.LEFT_ALONE_SECONDS
     once.carry(REGION, machine, tree, "job-a1/work", silent)
-    assert (there(tmp_path) is not None, once.trouble()) == (True, "")
+    assert (there(root) is not None, once.trouble()) == (True, "")
 
 
 def test_what_would_soon_expire_is_made_young_again_without_another_upload(
-    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, tmp_path: Path,
+    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, root: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     for _ in range(2):
         opened().carry(REGION, machine, tree, "job-a1/work", silent)
         cloud.s3.age(timedelta(days=3).total_seconds())
-        (tmp_path / "root/job-a1/work/models/large").unlink()
+        (root / "job-a1/work/models/large").unlink()
     assert puts(cloud) == ["PutObject", "PutObject"], "what has expired may be gone at any moment: it is sent again"
     cloud.s3.age(-timedelta(days=3).total_seconds())
     monkeypatch.setattr(staging, "ADDRESS_SECONDS", 48 * 3600)
     opened().carry(REGION, machine, tree, "job-a1/work", silent)
     assert puts(cloud)[2:] == ["CopyObject"]
-    assert there(tmp_path) is not None
+    assert there(root) is not None
 
 
 def test_a_damaged_object_is_not_believed_and_is_put_anew(
-    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, tmp_path: Path
+    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, root: Path
 ) -> None:
     once, body = opened(), (tree / "models" / "large").read_bytes()
     cloud.s3.damage()
     once.carry(REGION, machine, tree, "job-a1/work", silent)
-    assert there(tmp_path) is None
+    assert there(root) is None
     received = cloud.s3.received
     once.carry(REGION, machine, tree, "job-a1/work", silent)
-    assert (there(tmp_path), cloud.s3.received) == (body, received + FILE_BYTES)
+    assert (there(root), cloud.s3.received) == (body, received + FILE_BYTES)
 
 
 def test_an_address_is_good_for_an_hour(
-    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, tmp_path: Path
+    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, root: Path
 ) -> None:
     once = opened()
     cloud.clock.advance(7200)
     once.carry(REGION, machine, tree, "job-a1/work", silent)
     cloud.clock.advance(-7200)
-    assert there(tmp_path) is None
+    assert there(root) is None
     assert "cannot fetch from the bucket" in once.trouble()
     assert "403" in once.trouble()
     assert not any(word in once.trouble() for word in ("X-Amz", "http"))
 
 
 def test_an_attempt_puts_no_more_than_it_may_cost(
-    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, tmp_path: Path,
+    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, root: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     (tree / "other").write_bytes(os.urandom(FILE_BYTES))
@@ -269,7 +302,7 @@ def test_an_attempt_puts_no_more_than_it_may_cost(
     assert len(puts(cloud)) == 1
     once.carry(REGION, machine, tree, "job-a2/work", silent)
     assert len(puts(cloud)) == 2, "the next one puts the other, and fetches both"
-    assert {path.name for path in (tmp_path / "root/job-a2/work").rglob("*") if path.is_file()} == {"large", "other"}
+    assert {path.name for path in (root / "job-a2/work").rglob("*") if path.is_file()} == {"large", "other"}
 
 
 def test_whoever_wants_it_to_end_ends_it(

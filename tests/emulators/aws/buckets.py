@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -49,7 +50,6 @@ RIGHTS = {
     "UploadPart": "s3:PutObject",
     "CreateMultipartUpload": "s3:PutObject",
     "CompleteMultipartUpload": "s3:PutObject",
-    "AbortMultipartUpload": "s3:PutObject",
 }
 """The right that an operation needs, where it has another name than ``s3:`` and its own."""
 PUTS = ("PutObject", "CopyObject", "CompleteMultipartUpload")
@@ -177,15 +177,24 @@ class Buckets:
         """Multipart uploads that were never completed, nor ended."""
         return self._owner("list_multipart_uploads", Bucket=bucket).get("Uploads", [])  # type: ignore[no-any-return]
 
+    def remove(self, bucket: str) -> None:
+        """Its owner deletes a bucket, which must be empty."""
+        self._owner("delete_bucket", Bucket=bucket)
+
     def _owner(self, operation: str, **params: Any) -> Any:
+        return getattr(self._client, operation)(**params)
+
+    @cached_property
+    def _client(self) -> Any:
         import boto3
 
         keys = {"aws_access_key_id": "owner", "aws_secret_access_key": "owner"}
-        s3 = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{self._moto_port}", region_name="us-east-1", **keys)
-        try:
-            return getattr(s3, operation)(**params)
-        finally:
-            s3.close()
+        return boto3.client("s3", endpoint_url=f"http://127.0.0.1:{self._moto_port}", region_name="us-east-1", **keys)
+
+    def close(self) -> None:
+        """Hang up on moto."""
+        if "_client" in vars(self):
+            self._client.close()
 
     # --- serving ---
 

@@ -344,6 +344,7 @@ class AwsEmulator:
         self._server.stop()
         if "_as_owner" in vars(self):
             self._as_owner.close()
+        self.s3.close()
 
     def __enter__(self) -> AwsEmulator:
         return self
