@@ -23,7 +23,7 @@ from backends.aws import stage_requests as s3
 from backends.aws.settings import Settings
 from backends.aws.tables import regions
 from backends.base import AuthError, BackendError, Progress, Rejected
-from backends.channels.sources import Source
+from backends.channels.sources import Brought, Source
 from backends.channels.ssh_connection import Interrupted
 from backends.channels.trees import Meter
 from backends.durable import keep
@@ -103,8 +103,11 @@ class Staging:
 
     def trouble(self) -> str:
         """Why large uploads went by SSH the last time, by region and in words; empty where they did not."""
-        found = sorted(self._troubles.glob("[a-z]*"))
-        return "; ".join(f"{path.name}: {path.read_text(encoding='utf-8')}" for path in found)
+        said = []
+        for path in sorted(self._troubles.glob("[a-z]*")):
+            with suppress(FileNotFoundError):  # another worker has just found that it works
+                said.append(f"{path.name}: {path.read_text(encoding='utf-8')}")
+        return "; ".join(said)
 
     # inside
 
@@ -126,7 +129,7 @@ class Staging:
             for item, digest in staged
             if digest
         ]
-        brought = machine.fetch(dest, wanted, meter.still)
+        brought = machine.fetch(dest, wanted, meter.still) if wanted else Brought()
         self._broken.update(each.sha256 for each in brought.broken)
         if brought.why:
             raise Rejected(f"the instance cannot fetch from the bucket {bucket.name}: {brought.why}")
@@ -151,27 +154,28 @@ class Staging:
         digest = _sha256(file, meter.still)
         with self._alone(digest, meter.still):
             left = self._left(bucket, digest, item)
-            if left < timedelta(seconds=ADDRESS_SECONDS):
-                cost = s3.cost_micros(item.size, regions()[bucket.region])
-                if self._spent[attempt] + cost > s3.MOST_MICROS:
-                    return ""
-                self._spent[attempt] += cost
-                if left and self._renewed(bucket, digest):
-                    meter.done(item.size)
-                else:
-                    self._client().upload(s3.put_object(bucket, digest), file, meter.done)
-                    self._broken.discard(digest)
-            else:
+            if left >= timedelta(seconds=ADDRESS_SECONDS):
                 meter.done(item.size)
+                return digest
+            cost = s3.cost_micros(item.size, regions()[bucket.region])
+            if self._spent[attempt] + cost > s3.MOST_MICROS:
+                return ""
+            self._spent[attempt] += cost
+            if left and self._renewed(bucket, digest):
+                meter.done(item.size)
+            else:
+                self._client().upload(s3.put_object(bucket, digest), file, meter.done)
+                self._broken.discard(digest)
         return digest
 
     def _left(self, bucket: s3.Bucket, digest: str, item: Item) -> timedelta:
         """How long the object will be there; zero where it is not, or not as it should be."""
         there = self._client().call_unless(s3.look_at_object(bucket, digest), s3.GONE) or {}
-        if there.get("ContentLength") != item.size or digest in self._broken:
+        put_at = there.get("LastModified")
+        if put_at is None or there.get("ContentLength") != item.size or digest in self._broken:
             return timedelta(0)
         now = self._client().now() or datetime.now(UTC)
-        return max(timedelta(0), s3.expires_at(there["LastModified"]) - now)
+        return max(timedelta(0), s3.expires_at(put_at) - now)
 
     def _renewed(self, bucket: s3.Bucket, digest: str) -> bool:
         """Whether S3 has made the object young again; False where it is gone, or larger than what S3 copies at once."""
