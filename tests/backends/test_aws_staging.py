@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.aws import client, staging
+from backends.aws import client, open_backend, staging
 from backends.aws import stage_requests as s3
 from backends.aws.client import Client
 from backends.aws.settings import Settings
@@ -22,6 +22,8 @@ from backends.channels.ssh_keys import HostKeys, identity
 from backends.runner.parcels import Item
 from tests.emulators.aws import AwsEmulator
 from tests.emulators.sshd import SSHD, Sshd, running_sshd
+
+pytestmark = pytest.mark.needs("moto")
 
 REGION, WORD = "us-east-1", "0123456789abcdef" * 2
 BUCKET = s3.bucket_of(WORD, REGION, "123456789012")
@@ -221,13 +223,16 @@ def test_whoever_dies_on_the_way_leaves_nothing_that_stays(
 
 
 def test_somebody_elses_bucket_gets_nothing_and_ssh_sends_all(
-    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, root: Path
+    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, root: Path, tmp_path: Path
 ) -> None:
     cloud.s3.take_name(BUCKET.name)
     once = opened()
     once.carry(REGION, machine, tree, "job-a1/work", silent)
     assert cloud.s3.asked == ["HeadBucket"]
-    assert "somebody else has taken the bucket's name" in opened().trouble(), "any process can tell"
+    state = open_backend(tmp_path, {}).setup_state()
+    assert state.ready
+    assert "large uploads go by SSH (us-east-1: " in state.summary, "any process can tell"
+    assert "somebody else has taken the bucket's name" in state.summary
     machine.push(tree, "job-a1/work", silent)
     assert there(root) == (tree / "models" / "large").read_bytes()
 

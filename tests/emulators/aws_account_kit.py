@@ -43,8 +43,8 @@ def marked_by(resource: dict[str, Any]) -> str:
 
 
 def account(cloud: AwsEmulator, home: Path) -> Account:
-    """Of one home, whoever else rents in the same account. What is left counts instances, volumes, keys, security groups
-    and buckets alike.
+    """Of one home, whoever else rents in the same account. What is left counts instances, volumes, keys, security
+    groups and buckets alike.
     """
     attempts = rows(home, "SELECT * FROM attempt")
     budgets = {row["id"]: row["budget_micros"] for row in rows(home, "SELECT id, budget_micros FROM job")}
