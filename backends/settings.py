@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from backends.units import format_size, parse_size
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -31,3 +33,13 @@ def yes_or_no(text: str) -> bool:
 def shown_yes_or_no(value: bool) -> str:
     """What ``yes_or_no`` reads."""
     return "yes" if value else "no"
+
+
+def size_or_none(text: str) -> int | None:
+    """A size in bytes, or None for ``none``. Raises ValueError."""
+    return None if text == "none" else parse_size(text)
+
+
+def shown_size_or_none(value: int | None) -> str:
+    """What ``size_or_none`` reads."""
+    return "none" if value is None else format_size(value)

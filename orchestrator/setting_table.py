@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.settings import Setting, shown_yes_or_no, yes_or_no
+from backends.settings import Setting, shown_size_or_none, shown_yes_or_no, size_or_none, yes_or_no
 from backends.units import decimal_usd, format_duration, format_size, parse_duration, parse_size, parse_usd
 from orchestrator import setting_words as words
 
@@ -118,6 +118,12 @@ SETTINGS: dict[str, Setting] = {
         words.or_default,
     ),
     "aws.ssh_port": Setting("the port on which the image's sshd listens", "22", words.one_or_more),
+    "aws.stage_from": Setting(
+        "the size from which an upload's large files go by S3, for later attempts to have them from there; or none",
+        "1 GB",
+        size_or_none,
+        shown_size_or_none,
+    ),
     "aws.list_lag": Setting(
         "how long an instance whose reply was lost may be missing from AWS's list",
         "60s",

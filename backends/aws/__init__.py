@@ -1,8 +1,9 @@
 """AWS: EC2 instances with NVIDIA GPUs, on demand or spot, rented by the second and reached over SSH.
 
-What is here, each file one thing: ``requests`` and ``replies`` say what is asked and what came back, without asking;
-``client`` asks; ``catalog`` makes offers; ``market`` reads prices, quotas and places; ``network`` keeps our security
-group; ``marks`` says whose an instance is; ``asked`` remembers what no answer came to; ``backend`` is the life cycle.
+What is here, each file one thing: ``requests``, ``stage_requests`` (of S3) and ``replies`` say what is asked and what
+came back, without asking; ``client`` asks; ``catalog`` makes offers; ``market`` reads prices, quotas and places;
+``network`` keeps our security group, ``staging`` our buckets; ``marks`` says whose an instance is; ``asked`` remembers
+what no answer came to; ``backend`` is the life cycle.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from backends.aws.replies import (
     read_rented,
 )
 from backends.aws.settings import GB, HOW_TO_SIGN_IN, Settings
+from backends.aws.staging import Staging
 from backends.aws.tables import regions
 from backends.base import (
     AuthError,
@@ -85,6 +87,7 @@ class AwsBackend:
         self._contacts = Contacts(root)
         self._market = Market(settings, lambda: self._client)
         self._network = Network(settings, lambda: self._client, self._owner.word_or_new)
+        self._staging = Staging(root, settings, lambda: self._client, self._owner.word_or_new)
         self._opening = Lock()
         self._opened: Client | None = None
         self._listing: Recent[list[Instance]] = Recent(LISTING_SECONDS, time.monotonic)
@@ -212,13 +215,15 @@ class AwsBackend:
         return marks.lease_of(there) if there else None
 
     def owned(self) -> Iterable[Lease]:
-        """Every instance that this home has rented. A security group that no instance uses any more is deleted."""
+        """Every instance that this home has rented. A security group that none uses is deleted, and an empty bucket."""
         if not self._used.all():
             return []
         found = self._instances()
         self._asked.forget_old(self._now)
         for region in self._used.all():
             self._tidy(region, found)
+            if region not in {each.region for each in found}:
+                self._staging.drop(region)
         return [marks.lease_of(each) for each in found]
 
     def delete(self, lease: Lease) -> None:
@@ -266,8 +271,9 @@ class AwsBackend:
             raise NotYetReady(f"instance {lease.id} is {instance.state.value}")
         self._network.keep_open(instance.region)
         return self._contacts.reach(
-            lease, f"aws {lease.id}", instance.address, self._settings.ssh_port, place=vm.PLACE_FOR_JOBS
-        )
+            lease, f"aws {lease.id}", instance.address, self._settings.ssh_port, place=vm.PLACE_FOR_JOBS,
+            ahead=partial(self._staging.carry, instance.region),
+        )  # fmt: skip
 
     def _looked_at(self, lease: Lease) -> Instance:
         """The instance as it is now. Raises Gone, and NotYetReady where it is too new to be shown."""
@@ -307,7 +313,8 @@ class AwsBackend:
     def _summary(self) -> str:
         asking = requests.who_am_i(self._settings.regions[0])
         account = self._client.read(asking, lambda reply: str(reply["Account"]))
-        return f"signed in to account {account}, {len(self._instances())} instances of this home"
+        by_ssh = f"; large uploads go by SSH ({trouble})" if (trouble := self._staging.trouble()) else ""
+        return f"signed in to account {account}, {len(self._instances())} instances of this home{by_ssh}"
 
     # inside
 

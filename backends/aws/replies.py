@@ -40,7 +40,7 @@ _THROTTLED = frozenset({
 _SIGN_IN = frozenset({
     "AuthFailure", "UnauthorizedOperation", "InvalidClientTokenId", "SignatureDoesNotMatch", "ExpiredToken",
     "ExpiredTokenException", "RequestExpired", "UnrecognizedClientException", "AccessDenied", "AccessDeniedException",
-    "OptInRequired", "Blocked", "MissingAuthenticationToken", "InvalidSignatureException",
+    "OptInRequired", "Blocked", "MissingAuthenticationToken", "InvalidSignatureException", "403",
 })  # fmt: skip
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
 _REASON_TIME = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")

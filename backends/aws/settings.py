@@ -35,6 +35,8 @@ class Settings:
     ssh_from: str = ""
     ssh_port: int = 22
     list_lag: float = LIST_LAG_SECONDS
+    stage_from: int | None = GB
+    """None: nothing goes by S3."""
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> Settings:
@@ -48,6 +50,7 @@ class Settings:
             ssh_from=settings.get("ssh_from", ""),
             ssh_port=settings.get("ssh_port", 22),
             list_lag=settings.get("list_lag", LIST_LAG_SECONDS),
+            stage_from=settings.get("stage_from", GB),
         )
 
     def may_be_signed_in(self) -> bool:

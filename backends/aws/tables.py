@@ -45,13 +45,16 @@ class InstanceType:
 @dataclass(frozen=True, slots=True)
 class Region:
     """What one region charges beside the instance, in micro-dollars: gp3 volumes per GB and month, traffic out to the
-    internet per GB, a public IPv4 address per hour.
+    internet per GB, a public IPv4 address per hour; S3's standard storage per GB and month, and 1,000 of its requests
+    that put something.
     """
 
     name: str
     disk_micros_per_gb_month: int
     egress_micros_per_gb: int
     address_micros_per_hour: int
+    storage_micros_per_gb_month: int
+    puts_micros_per_1000: int
     source: str
     as_of: str
 
@@ -89,6 +92,8 @@ def _region(row: Mapping[str, str]) -> Region:
         disk_micros_per_gb_month=parse_usd(row["disk_usd_per_gb_month"]),
         egress_micros_per_gb=parse_usd(row["egress_usd_per_gb"]),
         address_micros_per_hour=parse_usd(row["address_usd_per_hour"]),
+        storage_micros_per_gb_month=parse_usd(row["storage_usd_per_gb_month"]),
+        puts_micros_per_1000=parse_usd(row["puts_usd_per_1000"]),
         source=row["source"],
         as_of=row["as_of"],
     )

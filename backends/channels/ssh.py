@@ -7,14 +7,15 @@ import json
 import posixpath
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from backends.base import Lost, Progress, Rejected, RunPhase, RunStatus, SeenGpu, Transient
-from backends.channels import transfer
+from backends.channels import sources, transfer
 from backends.channels.records import checked_record
+from backends.channels.sources import Brought, Source
 from backends.channels.ssh_connection import (
     PULL_WINDOW_BYTES,
     WINDOW_BYTES,
@@ -25,8 +26,9 @@ from backends.channels.ssh_connection import (
     shared_connection,
 )
 from backends.channels.ssh_keys import HostKeys, Identity
-from backends.channels.trees import Caps
+from backends.channels.trees import Caps, Onward
 from backends.runner import CARRIED
+from backends.runner.parcels import Item
 
 CHUNK = 1 << 20
 START_TIMEOUT = 60.0
@@ -64,6 +66,7 @@ class SshMachine:
 
     ``pin`` names this start of this machine for ``host_keys``. ``profile`` is a shell file there that is sourced before
     everything, if it is there and right. What comes home in one ``pull`` is bounded by ``max_files`` and ``max_bytes``.
+    ``ahead`` is called before every ``push`` with what that is called with, and may bring files there on another way.
     Machines of the same pin and address share one connection.
     """
 
@@ -78,12 +81,14 @@ class SshMachine:
         profile: str | None = None,
         max_files: int = 1_000_000,
         max_bytes: int = 10**12,
+        ahead: Ahead | None = None,
     ) -> None:
         self._address = address
         self._connection = shared_connection(address, identity, host_keys, pin)
         self._root = root
         self._profile = profile
         self._caps = Caps(max_files, max_bytes)
+        self._ahead = ahead
         self._texts = {path.name: path.read_text(encoding="utf-8") for path in CARRIED}
         version = hashlib.sha256("".join(self._texts.values()).encode()).hexdigest()[:16]
         self._tools = posixpath.join(root, ".gpujob", version)
@@ -102,8 +107,21 @@ class SshMachine:
 
     def push(self, tree: Path, dest: str, progress: Progress) -> None:
         """See Machine. Keeps modes; links that stay inside ``tree`` are kept, others Rejected."""
+        if self._ahead:
+            progress = Onward(progress)
+            self._ahead(self, tree, dest, progress)
         with self._courier("receive", self._inside(dest)) as courier:
             transfer.push(courier, tree, dest, progress)
+
+    def lacking(self, dest: str, files: Sequence[Item]) -> list[Item]:
+        """Those of ``files``, by their names below ``dest``, that are not there with the same size, time and mode."""
+        with self._courier("lacking", self._inside(dest)) as courier:
+            return sources.lacking(courier, files)
+
+    def fetch(self, dest: str, wanted: Sequence[Source], progress: Progress) -> Brought:
+        """Let the machine itself bring files to below ``dest``; what it could not is told, and no error."""
+        with self._courier("fetch", self._inside(dest)) as courier:
+            return sources.fetch(courier, wanted, progress)
 
     @property
     def received_bytes(self) -> int:
@@ -234,6 +252,10 @@ class SshMachine:
         if flat.startswith(("/", "../")) or flat == ".." or "\x00" in flat:
             raise Rejected(f"{printable(path)} leads out of {self._root}", advice="use a path inside the job directory")
         return flat
+
+
+Ahead: TypeAlias = Callable[[SshMachine, Path, str, Progress], None]
+"""What brings files to a machine before they are pushed: the arguments are the machine's, then those of ``push``."""
 
 
 def _words(said: Said) -> str:

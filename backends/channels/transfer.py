@@ -30,7 +30,7 @@ class Courier:
         self.conversation = conversation
         self.incoming = Incoming(conversation.read)
         self.out = Outgoing(conversation.write)
-        with _plain_errors():
+        with plain_errors():
             try:
                 self.incoming.skip_to(MAGIC, NOISE_BYTES)
             except Cut as cut:
@@ -64,7 +64,7 @@ class Silent(Exception):
 def push(courier: Courier, tree: Path, dest: str, progress: Progress) -> None:
     """Make ``dest`` on the machine hold ``tree``. See Machine."""
     doing = f"copy {tree} to {dest}"
-    with _plain_errors(), explained(doing):
+    with plain_errors(), explained(doing):
         listing = _listed(tree)
         total = sum(item.size for item in listing)
         meter = Meter(total, progress)
@@ -87,7 +87,7 @@ def push(courier: Courier, tree: Path, dest: str, progress: Progress) -> None:
 def pull(courier: Courier, path: str, dest: Path, caps: Caps, progress: Progress) -> bool:
     """Make ``dest`` what ``path`` on the machine is; False where that is absent. See Machine."""
     doing = f"fetch {path} to {dest}"
-    with _plain_errors(), explained(doing):
+    with plain_errors(), explained(doing):
         header = courier.answer(doing)
         if header.get("absent"):
             return False
@@ -113,7 +113,7 @@ def pull(courier: Courier, path: str, dest: Path, caps: Caps, progress: Progress
 
 def read(courier: Courier, path: str, limit: int) -> bytes:
     """The bytes that a courier was asked for, at most ``limit``."""
-    with _plain_errors():
+    with plain_errors():
         said = courier.said(LINE_BYTES)
         if "error" in said and said.get("refused") is not True:  # it may be there later, as a file
             raise Transient(f"{path} cannot be read: {printable(str(said['error']))}")
@@ -177,7 +177,7 @@ def _said_why(courier: Courier, doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
+def plain_errors() -> Iterator[None]:
     """What can happen on the wire, as errors that say what their caller does next."""
     try:
         yield

@@ -56,6 +56,23 @@ class Meter:
             self._bytes += count
             self._progress(self._bytes, self._total)
 
+    def still(self, *_: object) -> None:
+        """Nothing more is done yet: for whoever may want to end it."""
+        self._progress(self._bytes, self._total)
+
+
+class Onward:
+    """Tells ``progress`` of one transfer that goes by several ways in turn: what was done once is not taken back."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._done = self._total = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        """See Progress."""
+        self._done, self._total = max(self._done, done), max(self._total, total)
+        self._progress(self._done, self._total)
+
 
 def link_text(tree: Path, source: Path) -> str:
     """The text that makes a copy of the link ``source`` mean the copy of what it means: relative, inside ``tree``.

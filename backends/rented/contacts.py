@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backends.base import Lease, Machine
 from backends.channels.ssh_keys import HostKeys, identity
+
+if TYPE_CHECKING:
+    from backends.channels.ssh import Ahead
 
 SSH_PORT = 22
 
@@ -24,12 +28,13 @@ class Contacts:
 
     def reach(
         self, lease: Lease, pin: str, host: str, port: int = SSH_PORT, *,
-        user: str = "root", place: str, profile: str | None = None,
+        user: str = "root", place: str, profile: str | None = None, ahead: Ahead | None = None,
     ) -> Machine:  # fmt: skip
         """The lease's machine, with jobs below ``place`` there, once it can be worked with.
 
         ``pin`` names this start of this machine: a restarted one shows new host keys. ``profile`` is a shell file there
-        that is sourced before everything. Raises NotYetReady while it does not answer, Rejected where it cannot serve.
+        that is sourced before everything; ``ahead`` may bring files there before they are pushed. Raises NotYetReady
+        while it does not answer, Rejected where it cannot serve.
         """
         from backends.channels.ssh import SshMachine
         from backends.channels.ssh_connection import SshAddress
@@ -42,6 +47,7 @@ class Contacts:
             pin=pin,
             root=place,
             profile=profile,
+            ahead=ahead,
         )
         machine.reach()
         return machine

@@ -11,5 +11,8 @@ INPUTS_PATH = Path(__file__).with_name("inputs.py")
 TRACING_PATH = Path(__file__).with_name("tracing")
 """The tracer, a folder that ``python -m tracing`` runs; sent along with jobs that want a preflight."""
 
-CARRIED = tuple(Path(__file__).with_name(f"{name}.py") for name in ("runner", "courier", "parcels", "lanes", "wire"))
+CARRIED = tuple(
+    Path(__file__).with_name(f"{name}.py")
+    for name in ("runner", "courier", "parcels", "lanes", "wire", "fetcher", "inputs")
+)
 """What machines that are reached over SSH receive: the runner, and the far end of file transfer."""

@@ -4,6 +4,8 @@
     courier.py ROOT receive PATH             make PATH hold what the other side lists
     courier.py ROOT send PATH                list what PATH holds, then send what the other side asks for
     courier.py ROOT read PATH OFFSET LIMIT   a piece of a file
+    courier.py ROOT lacking PATH             which of the files that the other side lists are not there below PATH
+    courier.py ROOT fetch PATH               bring files from where the other side says (``fetcher.py``)
 
 It talks over standard input and output, in blocks (``wire.py``). A transfer is four messages:
 
@@ -113,6 +115,20 @@ def send(root: str, path: str, incoming: Incoming, out: Outgoing) -> None:
         send_file(top + "/" + item.name if item.name else top, item, offset, out, ignore, ignore)
 
 
+def lacking(root: str, path: str, incoming: Incoming, out: Outgoing) -> None:
+    """Say which of the listed files are not below ``path``, by their index; nothing is changed."""
+    listing = [Item(*incoming.line()) for _ in range(incoming.line()["count"])]
+    receiver = Receiver(inside(root, path), listing, modes=True)
+    out.line({"lacking": [index for index, item in enumerate(listing) if not receiver.has(item)]})
+
+
+def fetch(root: str, path: str, incoming: Incoming, out: Outgoing) -> None:
+    """Bring files from elsewhere."""
+    from backends.runner import fetcher  # what it needs takes longer to load than all of a small transfer
+
+    fetcher.fetch(inside(root, path), incoming, out)
+
+
 def read(root: str, path: str, out: Outgoing, offset: int, limit: int) -> None:
     """Send a piece of a regular file: its length in a line, then the bytes. Nothing of what is not there."""
     try:
@@ -139,7 +155,7 @@ def main(argv: List[str]) -> int:
         if verb == "read":
             read(root, path, out, int(argv[3]), int(argv[4]))
         else:
-            {"receive": receive, "send": send}[verb](root, path, incoming, out)
+            {"receive": receive, "send": send, "lacking": lacking, "fetch": fetch}[verb](root, path, incoming, out)
     except Cut:
         return 1
     except (Refusal, WireError, Corrupt, OSError) as error:

@@ -15,12 +15,16 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 CHUNK = 8 * 1024 * 1024
 TRIES = 4
 TIMEOUT = 60.0
 """Seconds of silence after which a connection is given up and resumed."""
+
+
+Told = Callable[[int, Optional[int]], Any]
+"""Called with (bytes here, bytes in all or None) while a download goes on."""
 
 
 class InputError(Exception):
@@ -75,11 +79,15 @@ def place_of(entry: Dict[str, Any], work: str) -> str:
 
 def bring(entry: Dict[str, Any], work: str, target: str, label: str) -> None:
     """From the first source that has it. Raises InputError with what each said."""
+
+    def told(done: int, total: Optional[int]) -> None:
+        print("%s: %s" % (label, progress(done, total)), flush=True)
+
     said = []
     for source in entry["sources"]:
         try:
             if source.startswith(("http://", "https://")):
-                download(source, target, entry.get("max_size"), label)
+                download(source, target, entry.get("max_size"), told)
             else:
                 copy(os.path.join(work, source), target)
             check(target, entry)
@@ -90,12 +98,14 @@ def bring(entry: Dict[str, Any], work: str, target: str, label: str) -> None:
     raise InputError("; ".join(said))
 
 
-def download(url: str, target: str, max_size: Optional[int], label: str) -> None:
+def download(
+    url: str, target: str, max_size: Optional[int], told: Told, tries: int = TRIES, timeout: float = TIMEOUT
+) -> None:
     """Stream ``url`` into ``target``, going on after cuts. Raises InputError."""
     part = target + ".part"
-    for number in range(TRIES):
+    for number in range(tries):
         try:
-            stream(url, part, max_size, label)
+            stream(url, part, max_size, told, timeout)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 416:  # what is there is not a beginning of what the server has now
@@ -103,20 +113,20 @@ def download(url: str, target: str, max_size: Optional[int], label: str) -> None
             elif error.code < 500 and error.code != 429:
                 raise InputError("the server answers %d %s" % (error.code, error.reason)) from None
         except (OSError, EOFError) as error:
-            if number == TRIES - 1:
-                raise InputError("the connection failed %d times: %s" % (TRIES, error)) from None
+            if number == tries - 1:
+                raise InputError("the connection failed %d times: %s" % (tries, error)) from None
         else:
             os.replace(part, target)
             return
         time.sleep(2**number)
-    raise InputError("the server was not able to answer %d times" % TRIES)
+    raise InputError("the server was not able to answer %d times" % tries)
 
 
-def stream(url: str, part: str, max_size: Optional[int], label: str) -> None:
+def stream(url: str, part: str, max_size: Optional[int], told: Told, timeout: float) -> None:
     """One connection: from where ``part`` ends to the end. Raises EOFError if it was cut."""
     have = os.path.getsize(part) if os.path.exists(part) else 0
     request = urllib.request.Request(url, headers={"Range": "bytes=%d-" % have} if have else {})
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
         if have and answer.status != 206:
             have = 0
         length = answer.headers.get("Content-Length")
@@ -130,7 +140,7 @@ def stream(url: str, part: str, max_size: Optional[int], label: str) -> None:
                 if max_size is not None and done > max_size:
                     raise InputError("it has more bytes than max_size allows (%d)" % max_size)
                 file.write(data)
-                print("%s: %s" % (label, progress(done, total)), flush=True)
+                told(done, total)
     if total is not None and done < total:
         raise EOFError("cut after %d of %d bytes" % (done, total))
 

@@ -182,9 +182,18 @@ class Receiver:
                 os.makedirs(self._path(item), exist_ok=True)
             elif item.kind == "l":
                 self._make_link(self._path(item), item.aim)
-            elif not self._is_here(item):
+            elif not self.has(item):
                 wanted.append((index, self._beginning(index, item, ping)))
         return wanted
+
+    def has(self, item: Item) -> bool:
+        """Whether the file is in its place already: the same size, time and mode."""
+        try:
+            there = os.lstat(self._path(item))
+        except FileNotFoundError:
+            return False
+        alike = stat.S_ISREG(there.st_mode) and (there.st_size, there.st_mtime_ns) == (item.size, item.stamp)
+        return alike and self._mode(item) in (None, stat.S_IMODE(there.st_mode))
 
     def take(self, wants: List[Tuple[int, int]], incoming: Incoming, told: Callable[[int], Any]) -> List[str]:
         """Receive the third message; the names of files that changed while they were sent.
@@ -220,14 +229,6 @@ class Receiver:
 
     def _mode(self, item: Item) -> Optional[int]:
         return item.mode & 0o777 if self._modes else None
-
-    def _is_here(self, item: Item) -> bool:
-        try:
-            there = os.lstat(self._path(item))
-        except FileNotFoundError:
-            return False
-        alike = stat.S_ISREG(there.st_mode) and (there.st_size, there.st_mtime_ns) == (item.size, item.stamp)
-        return alike and self._mode(item) in (None, stat.S_IMODE(there.st_mode))
 
     def _beginning(self, index: int, item: Item, ping: Callable[[], Any]) -> int:
         """How much of a large file an earlier try has left; parts of other versions of it are removed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from tests.emulators.aws_account_kit import spent
 pytestmark = [pytest.mark.needs("guests"), pytest.mark.needs("moto"), pytest.mark.timeout(600)]
 
 LEFT_SECONDS = 20.0
+MODEL_BYTES = 9 << 20
 ON_DEMAND, SPOT = "g6.xlarge in us-east-1", "spot g6.xlarge in us-east-1"
 QUICK = "mkdir -p out; echo $GPUJOB_RUN > out/key; nvidia-smi -L > out/gpus"
 SLEEPS = "echo at work; sleep 600"
@@ -120,9 +123,27 @@ def test_the_worker_dies_for_good_and_the_instance_ends_itself(renter: AwsRenter
     assert outcomes(renter.over(job)) == ["lost"]
 
 
-def test_out_of_memory_on_24_gb_falls_to_48_then_80(renter: AwsRenter, aws: AwsEmulator) -> None:
+def test_out_of_memory_on_24_gb_falls_to_48_then_80_and_a_large_file_goes_up_once(
+    renter: AwsRenter, aws: AwsEmulator
+) -> None:
+    """The three instances have the file from S3, where one upload has put it."""
+    renter.set("aws.stage_from", "8 MB")
     needs = ("needs: {gpu: {names: [L4, L40S, H100 SXM]}, ram: 4 GB}", *SHORT)
-    detail = renter.rent(renter.job(CUDA_OOM, *needs), "--priority", "cost", "--budget", "10")
+    spec = renter.job(CUDA_OOM.replace("mkdir -p out;", "mkdir -p out; sha256sum model.bin > out/sum;"), *needs)
+    model = random.Random(1).randbytes(MODEL_BYTES)
+    (renter.cwd / "job" / "model.bin").write_bytes(model)
+    detail = renter.rent(spec, "--priority", "cost", "--budget", "10")
     assert outcomes(detail) == ["oom_gpu", "oom_gpu", "succeeded"]
     assert [box.type.gpu for box in aws.created] == ["L4", "L40S", "H100 SXM"]
     assert renter.fetched(detail, 3, "out/seen").strip() == "80498"
+    digest = hashlib.sha256(model).hexdigest()
+    assert all(renter.fetched(detail, number, "out/sum").startswith(digest) for number in (1, 2, 3))
+    (bucket,) = aws.s3.names()
+    assert aws.s3.keys(bucket) == [f"sha256/{digest}"]
+    assert (aws.s3.received, aws.s3.asked.count("GetObject")) == (MODEL_BYTES, 3)
+    files = [path for path in renter.home.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"X-Amz-" in path.read_bytes()], "an address that may be read is a secret"
+    renter.run("reap")
+    assert aws.s3.names() == [bucket], "it holds something yet"
+    aws.s3.midnights(2)
+    renter.run("reap")

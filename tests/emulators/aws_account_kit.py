@@ -33,7 +33,8 @@ def left_of(cloud: AwsEmulator, home: Path) -> list[str]:
     listed = {"security_groups": "GroupId", "volumes": "VolumeId", "key_pairs": "KeyPairId"}
     found = [(each, each[id_]) for what, id_ in listed.items() for each in cloud.left(what)]
     left = [id_ for each, id_ in found if marked_by(each) in ("", word)]
-    return [*(box.id for box in boxes_of(cloud, home) if not box.ended_at), *left]
+    buckets = [name for name in cloud.s3.names() if word and word in name]
+    return [*(box.id for box in boxes_of(cloud, home) if not box.ended_at), *left, *buckets]
 
 
 def marked_by(resource: dict[str, Any]) -> str:
@@ -42,8 +43,8 @@ def marked_by(resource: dict[str, Any]) -> str:
 
 
 def account(cloud: AwsEmulator, home: Path) -> Account:
-    """Of one home, whoever else rents in the same account. What is left counts instances, volumes, keys and security
-    groups alike.
+    """Of one home, whoever else rents in the same account. What is left counts instances, volumes, keys, security
+    groups and buckets alike.
     """
     attempts = rows(home, "SELECT * FROM attempt")
     budgets = {row["id"]: row["budget_micros"] for row in rows(home, "SELECT id, budget_micros FROM job")}

@@ -39,7 +39,7 @@ class Aws(Adapter):
 
     def leftovers(self) -> Sequence[str]:
         kinds = ("security_groups", "volumes", "key_pairs")
-        return [f"{kind}: {each}" for kind in kinds for each in self.cloud.left(kind)]
+        return [f"{kind}: {each}" for kind in kinds for each in self.cloud.left(kind)] + self.cloud.s3.names()
 
     def stranger(self, key: str) -> str:
         return self.cloud.run_for_another({"Name": name_of(key), "gpujob:key": key})

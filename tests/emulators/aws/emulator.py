@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from backends.aws.requests import quota_code
 from tests.emulators.aws import replies
+from tests.emulators.aws.buckets import Buckets
 from tests.emulators.aws.fleet import SELF_SHUTDOWN, SPOT_TERMINATION, USER_SHUTDOWN, Box, Fleet, type_of
 from tests.emulators.aws.moto_server import MOTO_SECONDS, fresh_moto
 from tests.emulators.aws.replies import Refused
@@ -59,6 +60,7 @@ class AwsEmulator:
         self._lock = threading.RLock()
         self._moto_port = fresh_moto()
         self._moto_url = f"http://127.0.0.1:{self._moto_port}"
+        self.s3 = Buckets(self.clock, self._moto_port)
         self._server = EmulatorServer(0, _handler(self), "aws")
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -93,6 +95,7 @@ class AwsEmulator:
 
     def forget_faults(self) -> None:
         """Nothing goes wrong any more."""
+        self.s3.forget_faults()
         self._rules.clear()
         self.spot_prices.clear()
 
@@ -341,6 +344,7 @@ class AwsEmulator:
         self._server.stop()
         if "_as_owner" in vars(self):
             self._as_owner.close()
+        self.s3.close()
 
     def __enter__(self) -> AwsEmulator:
         return self
@@ -360,6 +364,9 @@ def _handler(cloud: AwsEmulator) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
+            if self.path != "/":
+                self._s3()
+                return
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             authorization = self.headers.get("Authorization", "")
             region = authorization.split("/")[2] if "/" in authorization else "us-east-1"
@@ -374,6 +381,14 @@ def _handler(cloud: AwsEmulator) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(reply)))
             self.end_headers()
             self.wfile.write(reply)
+
+        def _s3(self) -> None:
+            try:
+                cloud.s3.answer(self)
+            except Dropped:
+                hang_up(self)
+
+        do_GET = do_PUT = do_HEAD = do_DELETE = _s3
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             return formatdate(cloud.clock.shown() if timestamp is None else timestamp, usegmt=True)
