@@ -73,7 +73,7 @@ def test_quantising_needs_no_gpu_and_has_the_limits_of_its_document() -> None:
 def test_quantising_takes_twelve_bytes_and_the_gradients_of_each_parameter(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """1.87 GB were resident in a real run, 0.35 of them pages of the checkpoint that the system can drop."""
+    """1.75 and 1.72 GB were measured in real runs: docs/measurements.md."""
     assert estimate_spec(Home(tmp_path), QUANTIZE, None, None, None, {}, as_json=True) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["vram"] is None or found["vram"]["peak_bytes"] == 0
