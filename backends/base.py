@@ -32,11 +32,15 @@ class GpuNeed:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a machine must have for one variant of a job. Sizes in bytes; None means not declared."""
+    """What a machine must have for one variant of a job. Sizes in bytes; None means not declared.
+
+    ``upload_bytes`` is the size of the user's files that are brought there before the run.
+    """
 
     gpu: GpuNeed | None = None
     ram_bytes: int | None = None
     disk_bytes: int | None = None
+    upload_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +49,11 @@ class Billing:
 
     Time is rounded up to ``increment_seconds``, and at least ``minimum_seconds`` are charged. Disk is charged while the
     machine is held, for ``least_disk_bytes`` at least, and at a price of its own while it is stopped but not given
-    back. ``free_seconds`` of a quota come first, disk included; ``quota_ends`` says that nothing can be bought beyond
-    it. ``subscription_micros`` is paid once, unless ``subscribed``, and shared by ``uses`` jobs. A ``spot`` machine is
-    taken back by its provider ``interruptions_per_hour`` times on average. ``wait_seconds`` pass before it starts,
-    unpaid: a queue, or a person who has to press a button.
+    back. ``upload_micros`` are due once, for bringing the job's files there. ``free_seconds`` of a quota come first,
+    disk included; ``quota_ends`` says that nothing can be bought beyond it. ``subscription_micros`` is paid once,
+    unless ``subscribed``, and shared by ``uses`` jobs. A ``spot`` machine is taken back by its provider
+    ``interruptions_per_hour`` times on average. ``wait_seconds`` pass before it starts, unpaid: a queue, or a person
+    who has to press a button.
     """
 
     increment_seconds: int = 1
@@ -57,6 +62,7 @@ class Billing:
     stopped_disk_micros_per_gb_month: int = 0
     least_disk_bytes: int = 0
     egress_micros_per_gb: int = 0
+    upload_micros: int = 0
     free_seconds: int = 0
     quota_ends: bool = False
     subscription_micros: int = 0

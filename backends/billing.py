@@ -46,8 +46,8 @@ def billed_milliseconds(billing: Billing, seconds: float) -> int:
 
 
 def fixed_micros(billing: Billing, egress_bytes: int = 0) -> int:
-    """What is due however short the time is: egress, and a subscription that is not paid for yet."""
-    due = 0 if billing.subscribed else billing.subscription_micros
+    """What is due however short the time is: traffic both ways, and a subscription that is not paid for yet."""
+    due = billing.upload_micros + (0 if billing.subscribed else billing.subscription_micros)
     return due - (-egress_bytes * billing.egress_micros_per_gb // GB)
 
 

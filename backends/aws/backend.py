@@ -94,7 +94,9 @@ class AwsBackend:
 
     def offers(self, need: Need) -> Iterable[Offer]:
         """What can be asked for now. Not signed in: what the dated table says there was, not to be rented from here."""
-        del need
+        return list(catalog.with_staging(self._offers(), need.upload_bytes, self._settings))
+
+    def _offers(self) -> Iterable[Offer]:
         if missing := self._lacking():
             return list(catalog.dated_offers(self._settings, missing))
         try:
@@ -272,7 +274,7 @@ class AwsBackend:
         self._network.keep_open(instance.region)
         return self._contacts.reach(
             lease, f"aws {lease.id}", instance.address, self._settings.ssh_port, place=vm.PLACE_FOR_JOBS,
-            ahead=partial(self._staging.carry, instance.region),
+            ahead=partial(self._staging.carry, instance.region, int(lease.details["stage_micros"])),
         )  # fmt: skip
 
     def _looked_at(self, lease: Lease) -> Instance:
@@ -296,6 +298,7 @@ class AwsBackend:
     def settled(self, lease: Lease) -> None:
         """The instance is accounted for."""
         self._ends.forget(lease.key)
+        self._staging.settled(lease.key)
 
     def fate(self, lease: Lease) -> Fate:
         """What became of the instance."""

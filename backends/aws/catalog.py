@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from backends.aws.replies import over_quota_words
 from backends.aws.requests import quota_code
 from backends.aws.settings import Settings
+from backends.aws.stage_requests import planned_micros
 from backends.aws.tables import GB, PRICED_REGION, InstanceType, Region, regions, types
 from backends.base import Billing, Offer
 
@@ -88,6 +89,18 @@ def dated_offers(settings: Settings, missing: str) -> Iterator[Offer]:
 def _dated(type_: InstanceType, place: Region, settings: Settings, reading: Reading) -> Offer:
     source = f"price table of gpujob: {type_.source}"
     return _offer(type_, place, type_.micros_per_hour, settings, source, type_.as_of, reading)
+
+
+def with_staging(offers: Iterable[Offer], upload_bytes: int, settings: Settings) -> Iterator[Offer]:
+    """The same, with what it costs to bring files of so many bytes there by S3, where that is how they go."""
+    staged = settings.stage_from is not None and upload_bytes >= settings.stage_from
+    for offer in offers:
+        target = target_of(offer.name)
+        if not staged or target is None:
+            yield offer
+            continue
+        cost = planned_micros(upload_bytes, regions()[target.region])
+        yield replace(offer, billing=replace(offer.billing, upload_micros=cost))
 
 
 def cheapest_zones(spot: Mapping[tuple[str, str], int], type_: str) -> list[str]:

@@ -17,6 +17,8 @@ from backends.rented import vm
 PREFIX = "gpujob-"
 KEY, OWNER, OFFER = "gpujob:key", "gpujob:owner", "gpujob:offer"
 ENDS_AT, MAX_SECONDS, GPUS = "gpujob:ends-at", "gpujob:max-seconds", "gpujob:gpus"
+STAGE = "gpujob:stage-micros"
+"""What staging its upload may cost, by its plan."""
 
 OVER = (State.TERMINATED,)
 """It costs nothing more, and AWS takes it off its lists within the hour."""
@@ -32,6 +34,7 @@ def tags_for(request: LeaseRequest, word: str, ends_at: int) -> dict[str, str]:
         ENDS_AT: str(ends_at),
         MAX_SECONDS: str(int(request.max_seconds)),
         GPUS: str(request.offer.gpu_count),
+        STAGE: str(request.offer.billing.upload_micros),
     }
 
 
@@ -68,6 +71,7 @@ def lease_of(instance: Instance) -> Lease:
         "gpus": list(range(_whole(tags.get(GPUS, "")))),
         "max_seconds": _whole(tags.get(MAX_SECONDS, "")),
         "ends_at": _whole(tags.get(ENDS_AT, "")),
+        "stage_micros": _whole(tags.get(STAGE, "")),
         "jobs": vm.PLACE_FOR_JOBS,
         "environments": f"{vm.PLACE_FOR_JOBS}/environments",
         "input_cache": f"{vm.PLACE_FOR_JOBS}/inputs",

@@ -6,14 +6,12 @@ Every call names the account that the bucket must belong to: should somebody els
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from backends.aws.requests import Ask
 from backends.aws.tables import GB, Region
-from backends.runner.parcels import Item
 
 S3 = "s3"
 MIB = 1 << 20
@@ -27,12 +25,12 @@ LEAST_FILE_BYTES = 8 * MIB
 PART_BYTES = 32 * MIB
 """Of a multipart upload: what is sent again where a connection breaks, and a request paid for."""
 
+MANY_FILES = 20
+"""So many are planned for."""
+
 DAYS = 1
 LONGEST_HOURS, SHORTEST_MONTH_HOURS = 48, 672
 """An object expires at the second midnight (UTC) after it was put, at the latest."""
-
-MOST_MICROS = 10_000
-"""Staging for one attempt costs at most so much: a cent. It is in no price, so it has to be next to nothing."""
 
 GONE = frozenset({"404", "NoSuchBucket", "NoSuchKey", "NotFound"})
 OURS_ALREADY = frozenset({"BucketAlreadyOwnedByYou"})
@@ -137,10 +135,11 @@ def cost_micros(size: int, place: Region) -> int:
     return math.ceil(stored + puts * place.puts_micros_per_1000 / 1000)
 
 
-def affordable(files: Iterable[Item], place: Region) -> list[Item]:
-    """Those of ``files`` that may be staged at all, the largest first."""
-    found = (item for item in files if cost_micros(item.size, place) <= MOST_MICROS)
-    return sorted(found, key=lambda item: -item.size)
+def planned_micros(upload_bytes: int, place: Region) -> int:
+    """What staging an upload of so many bytes may cost an attempt; files that would cost more than that, because they
+    are very many, go by SSH.
+    """
+    return cost_micros(upload_bytes, place) + MANY_FILES * 3 * place.puts_micros_per_1000 // 1000
 
 
 def _ask(bucket: Bucket, operation: str, doing: str, **params: Any) -> Ask:

@@ -67,12 +67,15 @@ class Staging:
         self._clock = clock
         self._left_alone: dict[str, float] = {}
         self._broken: set[str] = set()
-        self._spent: defaultdict[str, int] = defaultdict(int)
+        self._spent = root / "staged"
         self._account = ""
         self._locks: defaultdict[str, Lock] = defaultdict(Lock)
 
-    def carry(self, region: str, machine: SshMachine, tree: Path, dest: str, progress: Progress) -> None:
-        """Have the machine fetch the large files of an upload from S3, where they are large enough together.
+    def carry(
+        self, region: str, most_micros: int, machine: SshMachine, tree: Path, dest: str, progress: Progress
+    ) -> None:
+        """Have the machine fetch the large files of an upload from S3, where they are large enough together, and as far
+        as ``most_micros`` pay for an attempt.
 
         Never fails because of S3. Raises what ``progress`` raises, and Interrupted where the machine is out of reach.
         """
@@ -81,10 +84,12 @@ class Staging:
         try:
             listing = list(walk(str(tree)))
             large = [item for item in listing if item.kind == "f" and item.size >= s3.LEAST_FILE_BYTES]
-            large = s3.affordable(large, regions()[region])
-            if self._is_worthwhile(large) and self._is_worthwhile(lacking := machine.lacking(dest, large)):
+            large.sort(key=lambda item: -item.size)
+            if not most_micros or not self._is_worthwhile(large):
+                return
+            if self._is_worthwhile(lacking := machine.lacking(dest, large)):
                 meter = Meter(sum(item.size for item in listing), progress)
-                self._bring(region, machine, tree, dest, lacking, meter)
+                self._bring(region, most_micros, machine, tree, dest, lacking, meter)
         except Interrupted:
             raise
         except (BackendError, OSError) as error:
@@ -101,6 +106,10 @@ class Staging:
             return  # it holds something yet, or these credentials may not; empty it costs nothing
         mark.unlink(missing_ok=True)
 
+    def settled(self, key: str) -> None:
+        """The attempt ``key`` is accounted for."""
+        (self._spent / key).unlink(missing_ok=True)
+
     def trouble(self) -> str:
         """Why large uploads went by SSH the last time, by region and in words; empty where they did not."""
         said = []
@@ -116,13 +125,14 @@ class Staging:
         return least is not None and bool(files) and sum(item.size for item in files) >= least
 
     def _bring(
-        self, region: str, machine: SshMachine, tree: Path, dest: str, files: Sequence[Item], meter: Meter
-    ) -> None:
+        self, region: str, most_micros: int, machine: SshMachine, tree: Path, dest: str, files: Sequence[Item],
+        meter: Meter,
+    ) -> None:  # fmt: skip
         """Stage the files, and have the machine fetch those that could be; ``dest`` begins with the attempt's key."""
         bucket = self._bucket(region)
         self._prepare(bucket)
-        attempt = dest.partition("/")[0]
-        staged = [(item, self._stage(bucket, tree / item.name, item, attempt, meter)) for item in files]
+        purse = _Purse(self._spent / dest.partition("/")[0], most_micros)
+        staged = [(item, self._stage(bucket, tree / item.name, item, purse, meter)) for item in files]
         failpoint("aws.stage:put")
         wanted = [
             Source(item, digest, self._client().signed(s3.get_object(bucket, digest), ADDRESS_SECONDS))
@@ -147,7 +157,7 @@ class Staging:
         ask.call(s3.close_to_public(bucket))
         ask.call(s3.let_expire(bucket))
 
-    def _stage(self, bucket: s3.Bucket, file: Path, item: Item, attempt: str, meter: Meter) -> str:
+    def _stage(self, bucket: s3.Bucket, file: Path, item: Item, purse: _Purse, meter: Meter) -> str:
         """Make a file lie in the bucket for the time to come; the SHA-256 of its content. Empty where it does not lie
         there, and the attempt has spent on staging what it may.
         """
@@ -158,9 +168,8 @@ class Staging:
                 meter.done(item.size)
                 return digest
             cost = s3.cost_micros(item.size, regions()[bucket.region])
-            if self._spent[attempt] + cost > s3.MOST_MICROS:
+            if not purse.pays(cost):
                 return ""
-            self._spent[attempt] += cost
             if left and self._renewed(bucket, digest):
                 meter.done(item.size)
             else:
@@ -208,6 +217,25 @@ class Staging:
         self._left_alone[region] = self._clock() + LEFT_ALONE_SECONDS
         with suppress(OSError):
             keep(self._troubles / region, f"{why}, on {datetime.now(UTC).date()}")
+
+
+class _Purse:
+    """What staging may still cost one attempt, in micro-dollars; on disk before it is spent, whoever dies then."""
+
+    def __init__(self, path: Path, most_micros: int) -> None:
+        self._path = path
+        self._most = most_micros
+
+    def pays(self, micros: int) -> bool:
+        """Whether so much was left; it is spent then."""
+        try:
+            spent = int(self._path.read_text(encoding="ascii")) + micros
+        except FileNotFoundError:
+            spent = micros
+        if spent > self._most:
+            return False
+        keep(self._path, str(spent))
+        return True
 
 
 def _sha256(path: Path, still: Callable[[], None]) -> str:

@@ -68,16 +68,24 @@ def prepare(home: Home, reader: Reader, wish: Wish) -> Prepared:
     knowledge = knowledge_for(reader, spec, digest, (), avoided)
     ran = {each.name for each in spec.variants if knowledge.successes(each.name)}
     predicted = with_probes(home, spec, files, predicted_facts(spec, home.hub), ran)
-    plan = _planned(home, reader, wish, spec, digest, predicted, knowledge)
+    size = sum(file.size for file in files)
+    plan = _planned(home, reader, wish, spec, digest, size, predicted, knowledge)
     return Prepared(spec, files, digest, predicted, plan)
 
 
 def _planned(
-    home: Home, reader: Reader, wish: Wish, spec: JobSpec, digest: str, predicted: Facts, knowledge: Knowledge
+    home: Home,
+    reader: Reader,
+    wish: Wish,
+    spec: JobSpec,
+    digest: str,
+    size: int,
+    predicted: Facts,
+    knowledge: Knowledge,
 ) -> Plan:
     """The plan, and what would change it."""
     config = Config(home.config)
-    listing = gather_offers(Backends(home, config), wish.backends, spec)
+    listing = gather_offers(Backends(home, config), wish.backends, spec, size)
     taught = learned(reader, predicted.needs)
     needs = calibrated(taught, spec.name, digest, predicted.needs)
     known = replace(predicted, needs=needs, reliability=reliability(reader))

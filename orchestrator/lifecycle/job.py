@@ -7,8 +7,10 @@ and records it; a crash anywhere is repaired by entering the loop again.
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from backends.base import BackendError, Offer
 from backends.failpoints import failpoint
@@ -72,10 +74,15 @@ class _JobRun:
     def _run_attempt(self, attempt: Attempt) -> None:
         AttemptRun(self._tools, self._job, self._spec, attempt, self._offer_of(attempt)).run()
 
+    @cached_property
+    def _upload_bytes(self) -> int:
+        files = (path.lstat() for path in self._tools.home.source(self._job.id).rglob("*"))
+        return sum(found.st_size for found in files if stat.S_ISREG(found.st_mode))
+
     def _offer_of(self, attempt: Attempt) -> Offer | None:
         """The attempt's offer, needed only if nothing was rented yet; a catalogue that fails must not stop the rest."""
         try:
-            listing = gather_offers(self._tools.backends, [attempt.backend], self._spec)
+            listing = gather_offers(self._tools.backends, [attempt.backend], self._spec, self._upload_bytes)
         except BackendError:
             return None
         return next((offer for offer in listing.offers if offer.name == attempt.offer), None)
@@ -124,7 +131,7 @@ class _JobRun:
         options, config, reader = self._options, Config(self._tools.home.config), self._reader()
         seen = recently_unreachable(reader, self._tools.setting("attempt.avoid"), self._tools.clock.now())
         made = len(attempts) - options.get("attempts_before", 0)
-        listing = gather_offers(self._tools.backends, options["backends"], self._spec)
+        listing = gather_offers(self._tools.backends, options["backends"], self._spec, self._upload_bytes)
         plan = make_plan(
             self._spec,
             listing.offers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from backends.base import BackendError, Offer, Rejected
@@ -32,12 +32,12 @@ class Listing:
     left_out: tuple[str, ...] = ()
 
 
-def gather_offers(backends: Backends, names: Iterable[str], spec: JobSpec) -> Listing:
-    """What the named backends (all, if none is named) offer now.
+def gather_offers(backends: Backends, names: Iterable[str], spec: JobSpec, upload_bytes: int = 0) -> Listing:
+    """What the named backends (all, if none is named) offer now, for a job with so many bytes of files.
 
     Raises the first BackendError if none can say it, and Rejected for a name that no backend has.
     """
-    need = spec.resolved(spec.variants[0].name).need
+    need = replace(spec.resolved(spec.variants[0].name).need, upload_bytes=upload_bytes)
     offers: list[Offer] = []
     failed: dict[str, BackendError] = {}
     named = list(names)

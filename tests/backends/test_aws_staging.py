@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from backends.aws import client, open_backend, staging
+from backends.aws import catalog, client, open_backend, staging
 from backends.aws import stage_requests as s3
 from backends.aws.client import Client
 from backends.aws.settings import Settings
 from backends.aws.staging import Staging
 from backends.aws.tables import regions
+from backends.billing import price_of
 from backends.channels.ssh import SshMachine
 from backends.channels.ssh_connection import hang_up
 from backends.channels.ssh_keys import HostKeys, identity
-from backends.runner.parcels import Item
 from tests.emulators.aws import AwsEmulator
 from tests.emulators.sshd import SSHD, Sshd, running_sshd
 
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.needs("moto")
 REGION, WORD = "us-east-1", "0123456789abcdef" * 2
 BUCKET = s3.bucket_of(WORD, REGION, "123456789012")
 FILE_BYTES, GB = 1 << 20, 10**9
+MOST = 10_000
 PREPARED = ["HeadBucket", "CreateBucket", "PutPublicAccessBlock", "PutBucketLifecycleConfiguration"]
 PUTS = {"PutObject", "UploadPart", "CompleteMultipartUpload", "CopyObject"}
 
@@ -39,11 +40,15 @@ def test_an_object_expires_at_the_second_midnight_after_it_was_put() -> None:
     assert s3.expires_at(datetime(2026, 1, 1, tzinfo=UTC)) == datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def test_staging_costs_a_fraction_of_a_cent_per_gigabyte_and_a_cent_at_most() -> None:
+def test_staging_costs_a_fraction_of_a_cent_per_gigabyte_and_is_part_of_the_price() -> None:
     place = regions()[REGION]
     assert s3.cost_micros(GB, place) == pytest.approx(23_000 * 2 / 28 + 33 * 5, abs=1)
-    files = [Item("f", "large", 6 * GB), Item("f", "small", GB), Item("f", "middle", 5 * GB)]
-    assert [item.name for item in s3.affordable(files, place)] == ["middle", "small"]
+    dated = list(catalog.dated_offers(Settings(), ""))
+    small, large = (list(catalog.with_staging(dated, size, Settings())) for size in (GB - 1, GB))
+    assert small == dated
+    assert {each.billing.upload_micros for each in large} == {s3.planned_micros(GB, place)}
+    assert price_of(large[0]).micros(3600) - price_of(dated[0]).micros(3600) == s3.planned_micros(GB, place) < 2_200
+    assert list(catalog.with_staging(dated, GB, Settings(stage_from=None))) == dated
     assert all(s3.cost_micros(GB, each) < 2_100 for each in regions().values())
 
 
@@ -170,7 +175,7 @@ def test_a_file_goes_up_once_and_every_machine_fetches_it(
     cloud.s3.lose("UploadPart")
     cloud.s3.cut()
     steps: list[tuple[int, int]] = []
-    opened().carry(REGION, machine, tree, "job-a1/work", lambda done, total: steps.append((done, total)))
+    opened().carry(REGION, MOST, machine, tree, "job-a1/work", lambda done, total: steps.append((done, total)))
     assert cloud.s3.asked[:4] == PREPARED, "it is closed, and what is in it expires, before anything is in it"
     assert cloud.s3.rules(BUCKET.name)[0]["Expiration"] == {"Days": 1}
     assert steps[-1][0] >= 11 << 20, "the bytes that went over the line were told"
@@ -178,13 +183,13 @@ def test_a_file_goes_up_once_and_every_machine_fetches_it(
     assert there(root) == body, "though a part's reply was lost, and a download cut"
     sent = len(puts(cloud))
     again = opened()
-    again.carry(REGION, machine, tree, "job-a2/work", silent)
+    again.carry(REGION, MOST, machine, tree, "job-a2/work", silent)
     assert there(root, "job-a2/work") == body
     assert len(puts(cloud)) == sent, "another attempt uploads nothing"
     asked = len(cloud.s3.asked)
-    again.carry(REGION, machine, tree, "job-a2/work", silent)
-    opened(stage_from=12 << 20).carry(REGION, machine, tree, "job-a3/work", silent)
-    opened(stage_from=None).carry(REGION, machine, tree, "job-a3/work", silent)
+    again.carry(REGION, MOST, machine, tree, "job-a2/work", silent)
+    opened(stage_from=12 << 20).carry(REGION, MOST, machine, tree, "job-a3/work", silent)
+    opened(stage_from=None).carry(REGION, MOST, machine, tree, "job-a3/work", silent)
     assert len(cloud.s3.asked) == asked, "nothing is lacking, too little to be worth it, not wanted"
     assert again.trouble() == ""
 
@@ -192,7 +197,7 @@ def test_a_file_goes_up_once_and_every_machine_fetches_it(
 def test_the_bucket_goes_when_it_holds_nothing_any_more(
     opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path
 ) -> None:
-    opened().carry(REGION, machine, tree, "job-a1/work", silent)
+    opened().carry(REGION, MOST, machine, tree, "job-a1/work", silent)
     opened().drop(REGION)
     assert cloud.s3.names() == [BUCKET.name]
     cloud.s3.midnights(2)
@@ -214,10 +219,10 @@ def test_whoever_dies_on_the_way_leaves_nothing_that_stays(
 
     monkeypatch.setattr(staging, "failpoint", die)
     with pytest.raises(Cancelled):
-        opened().carry(REGION, machine, tree, "job-a1/work", silent)
+        opened().carry(REGION, MOST, machine, tree, "job-a1/work", silent)
     point = ""
     left = len(cloud.s3.asked)
-    opened().carry(REGION, machine, tree, "job-a1/work", silent)
+    opened().carry(REGION, MOST, machine, tree, "job-a1/work", silent)
     assert cloud.s3.asked[left:][:3] == ["HeadBucket", *PREPARED[2:]], "before anything is put"
     assert (puts(cloud), there(root) is not None) == (["PutObject"], True)
 
@@ -227,7 +232,7 @@ def test_somebody_elses_bucket_gets_nothing_and_ssh_sends_all(
 ) -> None:
     cloud.s3.take_name(BUCKET.name)
     once = opened()
-    once.carry(REGION, machine, tree, "job-a1/work", silent)
+    once.carry(REGION, MOST, machine, tree, "job-a1/work", silent)
     assert cloud.s3.asked == ["HeadBucket"]
     state = open_backend(tmp_path, {}).setup_state()
     assert state.ready
@@ -244,13 +249,13 @@ def test_a_right_that_is_lacking_is_not_asked_for_every_time(
     time = Time()
     once = opened(clock=time)
     for _ in range(2):
-        once.carry(REGION, machine, tree, "job-a1/work", silent)
+        once.carry(REGION, MOST, machine, tree, "job-a1/work", silent)
     assert cloud.s3.asked.count("PutBucketLifecycleConfiguration") == 1
     assert not puts(cloud), "nothing is put that would not expire"
     assert "AccessDenied" in once.trouble()
     cloud.forget_faults()
     time.now += staging.LEFT_ALONE_SECONDS
-    once.carry(REGION, machine, tree, "job-a1/work", silent)
+    once.carry(REGION, MOST, machine, tree, "job-a1/work", silent)
     assert (there(root) is not None, once.trouble()) == (True, "")
 
 
@@ -259,13 +264,13 @@ def test_what_would_soon_expire_is_made_young_again_without_another_upload(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     for _ in range(2):
-        opened().carry(REGION, machine, tree, "job-a1/work", silent)
+        opened().carry(REGION, MOST, machine, tree, "job-a1/work", silent)
         cloud.s3.age(timedelta(days=3).total_seconds())
         (root / "job-a1/work/models/large").unlink()
     assert puts(cloud) == ["PutObject", "PutObject"], "what has expired may be gone at any moment: it is sent again"
     cloud.s3.age(-timedelta(days=3).total_seconds())
     monkeypatch.setattr(staging, "ADDRESS_SECONDS", 48 * 3600)
-    opened().carry(REGION, machine, tree, "job-a1/work", silent)
+    opened().carry(REGION, MOST, machine, tree, "job-a1/work", silent)
     assert puts(cloud)[2:] == ["CopyObject"]
     assert there(root) is not None
 
@@ -275,10 +280,10 @@ def test_a_damaged_object_is_not_believed_and_is_put_anew(
 ) -> None:
     once, body = opened(), (tree / "models" / "large").read_bytes()
     cloud.s3.damage()
-    once.carry(REGION, machine, tree, "job-a1/work", silent)
+    once.carry(REGION, MOST, machine, tree, "job-a1/work", silent)
     assert there(root) is None
     received = cloud.s3.received
-    once.carry(REGION, machine, tree, "job-a1/work", silent)
+    once.carry(REGION, MOST, machine, tree, "job-a1/work", silent)
     assert (there(root), cloud.s3.received) == (body, received + FILE_BYTES)
 
 
@@ -287,7 +292,7 @@ def test_an_address_is_good_for_an_hour(
 ) -> None:
     once = opened()
     cloud.clock.advance(7200)
-    once.carry(REGION, machine, tree, "job-a1/work", silent)
+    once.carry(REGION, MOST, machine, tree, "job-a1/work", silent)
     cloud.clock.advance(-7200)
     assert there(root) is None
     assert "cannot fetch from the bucket" in once.trouble()
@@ -296,16 +301,14 @@ def test_an_address_is_good_for_an_hour(
 
 
 def test_an_attempt_puts_no_more_than_it_may_cost(
-    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, root: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    opened: Callable[..., Staging], cloud: AwsEmulator, machine: SshMachine, tree: Path, root: Path
+) -> None:
     (tree / "other").write_bytes(os.urandom(FILE_BYTES))
-    monkeypatch.setattr(s3, "MOST_MICROS", s3.cost_micros(FILE_BYTES, regions()[REGION]))
-    once = opened()
-    for _ in range(2):
-        once.carry(REGION, machine, tree, "job-a1/work", silent)
+    most = s3.cost_micros(FILE_BYTES, regions()[REGION])
+    for _ in range(2):  # also a worker that comes after one that died
+        opened().carry(REGION, most, machine, tree, "job-a1/work", silent)
     assert len(puts(cloud)) == 1
-    once.carry(REGION, machine, tree, "job-a2/work", silent)
+    opened().carry(REGION, most, machine, tree, "job-a2/work", silent)
     assert len(puts(cloud)) == 2, "the next one puts the other, and fetches both"
     assert {path.name for path in (root / "job-a2/work").rglob("*") if path.is_file()} == {"large", "other"}
 
@@ -318,5 +321,5 @@ def test_whoever_wants_it_to_end_ends_it(
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        opened().carry(REGION, machine, tree, "job-a1/work", enough)
+        opened().carry(REGION, MOST, machine, tree, "job-a1/work", enough)
     assert not cloud.s3.keys(BUCKET.name)
