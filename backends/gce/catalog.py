@@ -33,6 +33,7 @@ _SPOT_CAVEAT = (
     "Google may change spot prices once a month and takes no highest price: this one is of {as_of}; compare it with "
     "https://cloud.google.com/spot-vms/pricing"
 )
+_DATED_CAVEAT = "its price is of {as_of}: Google charges what it is today, and no reservation would know of a change"
 _HOURS, _SHORTEST_MONTH_HOURS = 730, 672
 """Disks are charged by the share of the month that passes, and February is the dearest; ``backends.billing`` counts
 730."""
@@ -122,7 +123,7 @@ def _offer(type_: MachineType, price: int, settings: Settings, missing: str, *, 
             interruptions_per_hour=INTERRUPTIONS_PER_HOUR if spot else 0.0,
         ),
         missing=missing,
-        caveat=_SPOT_CAVEAT.format(as_of=type_.as_of) if spot else "",
+        caveat=(_SPOT_CAVEAT if spot else _DATED_CAVEAT).format(as_of=type_.as_of),
     )
 
 
