@@ -157,10 +157,13 @@ class _Refusal:
             same = above.candidate.variant.name == each.candidate.variant.name
             if same and option.ram_out >= above.option.ram_out and option.vram_out >= above.option.vram_out:
                 other = above.candidate.offer
+                more = each.candidate.ram_capacity_bytes > above.candidate.ram_capacity_bytes
+                more = more or each.candidate.offer.vram_bytes > other.vram_bytes
+                has = "has more memory, but no better chance with it" if more else "has no more memory"
                 return No(
                     Code.SAME_HEADROOM,
-                    f"has no more memory ({_memory(each.candidate)}) than {other.backend} {other.name}, which is "
-                    "on the ladder; it is tried if that one cannot be had",
+                    f"{has} ({_memory(each.candidate)}) than {other.backend} {other.name}, which is on the ladder; "
+                    "it is tried if that one cannot be had",
                 )
         return None
 
