@@ -11,13 +11,13 @@ from backends.units import format_chance, format_size, parse_usd
 from orchestrator.catalog.model_files import ModelFileError
 from orchestrator.cli.doctor import doctor_text, examine, specs_near
 from orchestrator.cli.options import overrides_from
-from orchestrator.cli.screen import ask, bad, complain, counted, good, one_line, plain, say, say_json
+from orchestrator.cli.screen import ask, bad, complain, counted, good, one_line, plain, say, say_json, warned
 from orchestrator.config import Config
 from orchestrator.home import Home
 from orchestrator.lifecycle.memory_needs import predicted_facts
 from orchestrator.lifecycle.planning import gather_offers
 from orchestrator.lifecycle.registry import Backends, backend_names
-from orchestrator.lifecycle.selecting import files_to_send
+from orchestrator.lifecycle.selecting import absent_programs, files_to_send
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.ladder import make_plan
 from orchestrator.planning.plan import Priority
@@ -34,6 +34,7 @@ def validate_spec(path: Path, params: tuple[str, ...], *, as_json: bool) -> int:
     files = files_to_send(spec, Home.locate())
     size = sum(file.size for file in files)
     smoke = spec.resolved(spec.variants[0].name, spec.smoke).run if spec.smoke else None
+    warnings = list(absent_programs(spec, files))
     if as_json:
         say_json(
             {
@@ -42,6 +43,7 @@ def validate_spec(path: Path, params: tuple[str, ...], *, as_json: bool) -> int:
                 "files": len(files),
                 "bytes": size,
                 "smoke": smoke,
+                "warnings": warnings,
                 "spec": spec.to_json(),
             }
         )
@@ -49,6 +51,8 @@ def validate_spec(path: Path, params: tuple[str, ...], *, as_json: bool) -> int:
     variants = ", ".join(variant.name for variant in spec.variants)
     say(f"{good('✓')} {path}: {spec.name} is valid; variants: {variants}")
     say(f"  uploads {counted(len(files), 'file')}, {format_size(size)}, from {spec.workdir}")
+    for warning in warnings:
+        say(f"{warned('!')} {warning}")
     if smoke:
         say(f"  submit --smoke-first tries this here before anything is rented: {one_line(smoke)}")
     else:

@@ -20,7 +20,7 @@ from orchestrator.lifecycle.memory_needs import needs_by_lever, predicted_facts
 from orchestrator.lifecycle.planning import gather_offers, knowledge_for, weights_for
 from orchestrator.lifecycle.probes import with_probes
 from orchestrator.lifecycle.registry import Backends
-from orchestrator.lifecycle.selecting import files_to_send
+from orchestrator.lifecycle.selecting import absent_programs, files_to_send
 from orchestrator.planning.knowledge import Knowledge
 from orchestrator.planning.ladder import make_plan
 from orchestrator.planning.outlook import Facts
@@ -70,6 +70,7 @@ def prepare(home: Home, reader: Reader, wish: Wish) -> Prepared:
     predicted = with_probes(home, spec, files, predicted_facts(spec, home.hub), ran)
     size = sum(file.size for file in files)
     plan = _planned(home, reader, wish, spec, digest, size, predicted, knowledge)
+    plan = replace(plan, notes=(*plan.notes, *absent_programs(spec, files)))
     return Prepared(spec, files, digest, predicted, plan)
 
 
