@@ -27,8 +27,8 @@ def warnings(folder: Path, *lines: str) -> list[str]:
         "run: python -m src.train",
         "run: echo python other.py",
         "run: python /opt/other.py",
-        "run: python data.py\ninputs: [{source: https://example.com/a, dest: data.py}]",
-        "run: python data/a.py\ninputs: [{source: https://example.com/a.py, dest: data/}]",
+        "run: python data.py\ninputs: [{source: https://example.com/a, dest: data.py, max_size: 1 kB}]",
+        "run: python data/a.py\ninputs: [{source: https://example.com/a.py, dest: data/, max_size: 1 kB}]",
     ],
 )
 def test_what_is_there_or_brought_or_cannot_be_told_is_no_matter(tmp_path: Path, line: str) -> None:
