@@ -12,7 +12,7 @@ from crash_kit import Told, stride
 from tests.emulators.aws import AwsEmulator
 from tests.emulators.aws_account_kit import account
 
-STRIDE = stride(18)
+STRIDE = stride(30)
 NOTHING_CAME = ["aws.create:marked"]
 """Where CI dies before a job is cancelled: what was made for its machine is there, and the machine is not."""
 

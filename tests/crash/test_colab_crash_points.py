@@ -17,7 +17,7 @@ from backends.colab.settings import Settings
 from orchestrator.config import Config
 from tests.emulators.drive import DriveEmulator
 
-STRIDE = stride(9)
+STRIDE = stride(14)
 """Every so many-th point is died at; 1: at all of them."""
 
 INPUT = bytes(range(256)) * 64

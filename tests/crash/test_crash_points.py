@@ -111,7 +111,7 @@ def test_a_job_killed_for_memory_that_falls_back(tmp_path: Path, record_property
             check_record_of_crash(place, job, number)
         return crashed
 
-    record_property("crash_points", sweep(tmp_path, crash, first=2, every=stride(6)))
+    record_property("crash_points", sweep(tmp_path, crash, first=2, every=stride(9)))
 
 
 def test_a_cancelled_job(tmp_path: Path, record_property: Told) -> None:
@@ -133,7 +133,7 @@ def test_a_cancelled_job(tmp_path: Path, record_property: Told) -> None:
         check_whole(place, job)
         return status != 0
 
-    record_property("crash_points", sweep(tmp_path, crash, every=stride(4)))
+    record_property("crash_points", sweep(tmp_path, crash, every=stride(7)))
 
 
 def cancel_while_it_runs(place: Place, job: str, died: threading.Event) -> None:

@@ -63,7 +63,7 @@ def test_a_succeeding_job_on_a_rented_machine(tmp_path: Path, record_property: T
         assert {path.name for path in folder.iterdir() if path.is_dir()} == {"files", "checkpoints"}
         return crashed
 
-    record_property("crash_points", sweep(tmp_path, crash, Rented, every=stride(4)))
+    record_property("crash_points", sweep(tmp_path, crash, Rented, every=stride(7)))
 
 
 def test_a_lost_reply_and_a_machine_that_is_never_reachable(tmp_path: Path, record_property: Told) -> None:
@@ -79,4 +79,4 @@ def test_a_lost_reply_and_a_machine_that_is_never_reachable(tmp_path: Path, reco
         assert [m["place"] for m in place.cloud.machines()] == ["here-1", "there-2"]
         return crashed
 
-    record_property("crash_points", sweep(tmp_path, crash, Rented, first=2, every=stride(6)))
+    record_property("crash_points", sweep(tmp_path, crash, Rented, first=2, every=stride(9)))

@@ -15,7 +15,7 @@ from crash_kit import Place, Told, Zygote, stride, sweep
 from tests.emulators.account_kit import Account, account, pods_of, tell
 from tests.emulators.runpod import RunPodEmulator
 
-STRIDE = stride(6)
+STRIDE = stride(11)
 
 SHORT_LAG = '[runpod]\nlist_lag = "2s"\n'
 """Whoever died before the answer to renting has to be waited for so long."""
