@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Much of the suite waits for processes: four at a time keep two cores busy.
-WORKERS ?= 4
+# Much of the suite waits for processes: five at a time keep two cores busy.
+WORKERS ?= 5
 
 EXACT := .venv-exact
 
