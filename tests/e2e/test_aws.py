@@ -8,40 +8,21 @@ import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aws_kit import ON_L4, SHORT, AwsRenter, aws_renter_in
+from cloud_renter_kit import CUDA_OOM, ON_L4, QUICK, RESUMES, SHORT, SLEEPS, CloudRenter, outcomes, renter_in
 from e2e_kit import eventually
 
 from orchestrator.clock import moment
 from tests.emulators.account_kit import rows
 from tests.emulators.aws import AwsEmulator
-from tests.emulators.aws_account_kit import spent
+from tests.emulators.aws_account_kit import account, boxes_of, spent
 
 pytestmark = [pytest.mark.needs("guests"), pytest.mark.needs("moto"), pytest.mark.timeout(600)]
 
 LEFT_SECONDS = 20.0
 MODEL_BYTES = 9 << 20
 ON_DEMAND, SPOT = "g6.xlarge in us-east-1", "spot g6.xlarge in us-east-1"
-QUICK = "mkdir -p out; echo $GPUJOB_RUN > out/key; nvidia-smi -L > out/gpus"
-SLEEPS = "echo at work; sleep 600"
-RESUMES = """
-mkdir -p out ck; [ -e ck/at ] && { cp ck/at out/resumed; exit 0; }
-echo step-7 > ck/at; echo begun > out/begun; echo at work; sleep 600
-"""
-CUDA_OOM = """
-mkdir -p out; size=$(nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits); echo $size > out/seen
-if [ $size -lt 70000 ]; then
-cat >&2 <<'END'
-Traceback (most recent call last):
-  File "train.py", line 12, in <module>
-torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 21.96 GiB of \
-which 1.12 GiB is free. Process 9 has 20.84 GiB memory in use.
-END
-exit 1
-fi
-"""
 
 
 @pytest.fixture
@@ -51,16 +32,12 @@ def aws() -> Iterator[AwsEmulator]:
 
 
 @pytest.fixture
-def renter(tmp_path: Path, aws: AwsEmulator, record_property: Callable[[str, object], None]) -> Iterator[AwsRenter]:
-    with aws_renter_in(tmp_path, aws, record_property) as someone:
+def renter(tmp_path: Path, aws: AwsEmulator, record_property: Callable[[str, object], None]) -> Iterator[CloudRenter]:
+    with renter_in(tmp_path, "aws", aws, boxes_of, account, record_property) as someone:
         yield someone
 
 
-def outcomes(detail: dict[str, Any]) -> list[str]:
-    return [attempt["outcome"] for attempt in detail["attempts"]]
-
-
-def test_two_zones_have_none_the_third_has_one_and_its_reply_is_lost(renter: AwsRenter, aws: AwsEmulator) -> None:
+def test_two_zones_have_none_the_third_has_one_and_its_reply_is_lost(renter: CloudRenter, aws: AwsEmulator) -> None:
     for zone in ("us-east-1a", "us-east-1b"):
         aws.no_capacity(zone)
     aws.lose_reply()
@@ -82,7 +59,7 @@ def test_two_zones_have_none_the_third_has_one_and_its_reply_is_lost(renter: Aws
     assert not [path for path in files if any(word.encode() in path.read_bytes() for word in secrets)]
 
 
-def test_a_quota_of_nothing_is_said_with_the_place_to_ask_for_more(renter: AwsRenter, aws: AwsEmulator) -> None:
+def test_a_quota_of_nothing_is_said_with_the_place_to_ask_for_more(renter: CloudRenter, aws: AwsEmulator) -> None:
     aws.quotas["L-DB2E81BA"] = 0
     spec = renter.job(QUICK, *ON_L4)
     plan = renter.json("plan", spec, "--budget", "1", "--backend", "aws", code=3)
@@ -92,7 +69,7 @@ def test_a_quota_of_nothing_is_said_with_the_place_to_ask_for_more(renter: AwsRe
     assert not aws.created
 
 
-def test_a_spot_instance_is_taken_back_and_the_next_rung_goes_on(renter: AwsRenter, aws: AwsEmulator) -> None:
+def test_a_spot_instance_is_taken_back_and_the_next_rung_goes_on(renter: CloudRenter, aws: AwsEmulator) -> None:
     renter.set("aws.spot", "yes")
     aws.spot_prices = {("g6.xlarge", "us-east-1d"): 0.30, ("g6.xlarge", "us-east-1b"): 0.35}
     job = renter.rent_detached(renter.job(RESUMES, *ON_L4, "checkpoints: [ck/]"), "--priority", "cost")
@@ -108,7 +85,7 @@ def test_a_spot_instance_is_taken_back_and_the_next_rung_goes_on(renter: AwsRent
     assert renter.fetched(detail, 3, "out/resumed") == "step-7\n"
 
 
-def test_the_worker_dies_for_good_and_the_instance_ends_itself(renter: AwsRenter, aws: AwsEmulator) -> None:
+def test_the_worker_dies_for_good_and_the_instance_ends_itself(renter: CloudRenter, aws: AwsEmulator) -> None:
     job = renter.rent_detached(renter.job(SLEEPS, *ON_L4))
     renter.until_said(job, 1, "at work")
     renter.stop_workers(signal.SIGKILL)
@@ -124,7 +101,7 @@ def test_the_worker_dies_for_good_and_the_instance_ends_itself(renter: AwsRenter
 
 
 def test_out_of_memory_on_24_gb_falls_to_48_then_80_and_a_large_file_goes_up_once(
-    renter: AwsRenter, aws: AwsEmulator
+    renter: CloudRenter, aws: AwsEmulator
 ) -> None:
     """The three instances have the file from S3, where one upload has put it."""
     renter.set("aws.stage_from", "8 MB")

@@ -5,40 +5,20 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from cloud_renter_kit import CUDA_OOM, ON_L4, QUICK, RESUMES, SHORT, SLEEPS, CloudRenter, outcomes, renter_in
 from e2e_kit import eventually
-from gce_kit import ON_L4, SHORT, GceRenter, gce_renter_in
 
 from tests.emulators.account_kit import rows
 from tests.emulators.gce import GceEmulator
 from tests.emulators.gce.access import TOKEN, private_key
-from tests.emulators.gce_account_kit import spent
+from tests.emulators.gce_account_kit import account, boxes_of, spent
 
 pytestmark = [pytest.mark.needs("guests"), pytest.mark.needs("googleapiclient"), pytest.mark.timeout(600)]
 
 ZONES = [f"us-central1-{letter}" for letter in "abc"]
 STANDARD, SPOT = "g2-standard-4 in us-central1", "spot g2-standard-4 in us-central1"
-QUICK = "mkdir -p out; echo $GPUJOB_RUN > out/key; nvidia-smi -L > out/gpus"
-SLEEPS = "echo at work; sleep 600"
-RESUMES = """
-mkdir -p out ck; [ -e ck/at ] && { cp ck/at out/resumed; exit 0; }
-echo step-7 > ck/at; echo begun > out/begun; echo at work; sleep 600
-"""
-CUDA_OOM = """
-mkdir -p out; size=$(nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits); echo $size > out/seen; sleep 2
-if [ $size -lt 70000 ]; then
-total=$(awk "BEGIN { printf \\"%.2f\\", $size / 1024 }")
-cat >&2 <<END
-Traceback (most recent call last):
-  File "train.py", line 12, in <module>
-torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of $total GiB of \
-which 0.12 GiB is free.
-END
-exit 1
-fi
-"""
 
 
 @pytest.fixture
@@ -48,16 +28,12 @@ def gce() -> Iterator[GceEmulator]:
 
 
 @pytest.fixture
-def renter(tmp_path: Path, gce: GceEmulator, record_property: Callable[[str, object], None]) -> Iterator[GceRenter]:
-    with gce_renter_in(tmp_path, gce, record_property) as someone:
+def renter(tmp_path: Path, gce: GceEmulator, record_property: Callable[[str, object], None]) -> Iterator[CloudRenter]:
+    with renter_in(tmp_path, "gce", gce, boxes_of, account, record_property) as someone:
         yield someone
 
 
-def outcomes(detail: dict[str, Any]) -> list[str]:
-    return [attempt["outcome"] for attempt in detail["attempts"]]
-
-
-def test_two_zones_have_none_the_third_has_one_and_its_reply_is_lost(renter: GceRenter, gce: GceEmulator) -> None:
+def test_two_zones_have_none_the_third_has_one_and_its_reply_is_lost(renter: CloudRenter, gce: GceEmulator) -> None:
     for zone in ZONES[:2]:
         gce.no_capacity(zone)
     gce.lose_reply(zone=ZONES[2])
@@ -78,7 +54,7 @@ def test_two_zones_have_none_the_third_has_one_and_its_reply_is_lost(renter: Gce
     assert not [path for path in files if any(word.encode() in path.read_bytes() for word in secrets)]
 
 
-def test_a_quota_of_nothing_is_said_with_the_place_to_ask_for_more(renter: GceRenter, gce: GceEmulator) -> None:
+def test_a_quota_of_nothing_is_said_with_the_place_to_ask_for_more(renter: CloudRenter, gce: GceEmulator) -> None:
     gce.quotas.update(NVIDIA_L4_GPUS=0, PREEMPTIBLE_NVIDIA_L4_GPUS=0)
     spec = renter.job(QUICK, *ON_L4)
     plan = renter.json("plan", spec, "--budget", "1", "--backend", "gce", code=3)
@@ -88,7 +64,7 @@ def test_a_quota_of_nothing_is_said_with_the_place_to_ask_for_more(renter: GceRe
     assert not gce.created
 
 
-def test_a_spot_instance_is_taken_back_and_the_next_rung_goes_on(renter: GceRenter, gce: GceEmulator) -> None:
+def test_a_spot_instance_is_taken_back_and_the_next_rung_goes_on(renter: CloudRenter, gce: GceEmulator) -> None:
     renter.set("gce.spot", "yes")
     job = renter.rent_detached(renter.job(RESUMES, *ON_L4, "checkpoints: [ck/]"), "--priority", "cost")
     renter.until_said(job, 1, "at work")
@@ -102,7 +78,7 @@ def test_a_spot_instance_is_taken_back_and_the_next_rung_goes_on(renter: GceRent
     assert renter.fetched(detail, 2, "out/resumed") == "step-7\n"
 
 
-def test_the_worker_dies_for_good_and_google_deletes_the_instance(renter: GceRenter, gce: GceEmulator) -> None:
+def test_the_worker_dies_for_good_and_google_deletes_the_instance(renter: CloudRenter, gce: GceEmulator) -> None:
     job = renter.rent_detached(renter.job(SLEEPS, *ON_L4))
     renter.until_said(job, 1, "at work")
     renter.stop_workers(signal.SIGKILL)
@@ -116,7 +92,7 @@ def test_the_worker_dies_for_good_and_google_deletes_the_instance(renter: GceRen
     assert outcomes(renter.over(job)) == ["lost"]
 
 
-def test_out_of_memory_on_24_gb_falls_to_40_then_80(renter: GceRenter, gce: GceEmulator) -> None:
+def test_out_of_memory_on_24_gb_falls_to_40_then_80(renter: CloudRenter, gce: GceEmulator) -> None:
     needs = ("needs: {gpu: {names: [L4, A100 40GB, A100 80GB SXM], vram: 20 GB}, ram: 4 GB}",
              *SHORT)  # fmt: skip
     detail = renter.rent(renter.job(CUDA_OOM, *needs), "--priority", "cost", "--budget", "10")
