@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -34,3 +34,19 @@ class Recent(Generic[T]):
         value = read()
         self._held = (self._clock(), value)
         return value
+
+
+class Readings:
+    """Several of them, by name, each read anew when it is older than ``seconds``."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._lock = Lock()
+        self._held: dict[tuple[str, ...], Recent[Any]] = {}
+
+    def get(self, name: tuple[str, ...], read: Callable[[], T]) -> T:
+        """The value of that name; ``read`` must read the same thing every time."""
+        with self._lock:
+            held = self._held.setdefault(name, Recent(self._seconds, self._clock))
+        return cast("T", held.get(read))

@@ -79,32 +79,60 @@ def or_default(text: str) -> str:
     return text or "default"
 
 
-def api(text: str) -> str:
-    """Where a key is sent to: https, or this machine."""
-    if not re.fullmatch(r"https://\S+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?\S*", text):
-        raise ValueError(f"{text!r} is no address for a key to be sent to; write https://..., or default")
-    return text
+def matching(pattern: str, otherwise: str, flags: re.RegexFlag = re.ASCII) -> Callable[[str], str]:
+    """A text that ``pattern`` matches whole; of any other it is said that it is ``otherwise``."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text, flags):
+            raise ValueError(f"{text!r} is {otherwise}")
+        return text
+
+    return parse
 
 
-def version(text: str) -> str:
-    """A CUDA version, as ``12.8``."""
-    if not re.fullmatch(r"\d+\.\d+", text):
-        raise ValueError(f"{text!r} is not a CUDA version; write one such as 12.8, or default")
-    return text
+api = matching(
+    r"https://\S+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?\S*",
+    "no address for a key to be sent to; write https://..., or default",
+    re.NOFLAG,
+)
+"""Where a key is sent to: https, or this machine."""
 
+version = matching(
+    r"\d+\.\d+",
+    "not a CUDA version; write one such as 12.8, or default",
+    re.NOFLAG,
+)
+"""A CUDA version, as ``12.8``."""
 
-def image(text: str) -> str:
-    """The name of a container image."""
-    if not re.fullmatch(r"[A-Za-z0-9][\w./:@-]{0,254}", text, re.ASCII):
-        raise ValueError(f"{text!r} is not the name of an image; write one such as runpod/base:1.0.2-ubuntu2404")
-    return text
+image = matching(
+    r"[A-Za-z0-9][\w./:@-]{0,254}",
+    "not the name of an image; write one such as runpod/base:1.0.2-ubuntu2404",
+)
+"""The name of a container image."""
 
+profile = matching(
+    r"[\w.@:/+=,-]{1,128}",
+    "not the name of a profile; write one as it stands in ~/.aws/config",
+)
+"""A profile of ``~/.aws/config``."""
 
-def profile(text: str) -> str:
-    """A profile of ``~/.aws/config``."""
-    if not re.fullmatch(r"[\w.@:/+=,-]{1,128}", text, re.ASCII):
-        raise ValueError(f"{text!r} is not the name of a profile; write one as it stands in ~/.aws/config")
-    return text
+ami = matching(
+    r"ami-[0-9a-f]+|/[\w./-]+",
+    "neither an image such as ami-0abc12 nor the name of an SSM parameter",
+)
+"""An image of EC2, or the SSM parameter that names it."""
+
+image_family = matching(
+    r"[a-z][a-z0-9:.-]+/[a-z][a-z0-9-]+",
+    "no image family; write project/family, such as ubuntu-os-cloud/ubuntu-2404-lts",
+)
+"""``project/family``."""
+
+cloud_name = matching(
+    r"[a-z][a-z0-9:.-]{0,62}",
+    "no name that Google Cloud gives to a project or a network",
+)
+"""What Google Cloud can have named a project or a network."""
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -130,27 +158,6 @@ def regions_in(tables: str) -> Callable[[str], tuple[str, ...]]:
         return chosen or known
 
     return parse
-
-
-def ami(text: str) -> str:
-    """An image of EC2, or the SSM parameter that names it."""
-    if not re.fullmatch(r"ami-[0-9a-f]+|/[\w./-]+", text, re.ASCII):
-        raise ValueError(f"{text!r} is neither an image such as ami-0abc12 nor the name of an SSM parameter")
-    return text
-
-
-def image_family(text: str) -> str:
-    """``project/family``."""
-    if not re.fullmatch(r"[a-z][a-z0-9:.-]+/[a-z][a-z0-9-]+", text, re.ASCII):
-        raise ValueError(f"{text!r} is no image family; write project/family, such as ubuntu-os-cloud/ubuntu-2404-lts")
-    return text
-
-
-def cloud_name(text: str) -> str:
-    """What Google Cloud can have named a project or a network."""
-    if not re.fullmatch(r"[a-z][a-z0-9:.-]{0,62}", text, re.ASCII):
-        raise ValueError(f"{text!r} is no name that Google Cloud gives to a project or a network")
-    return text
 
 
 def network(text: str) -> str:

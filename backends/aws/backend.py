@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -47,6 +46,7 @@ from backends.base import (
     asked_state,
 )
 from backends.failpoints import failpoint
+from backends.packages import first_missing
 from backends.recent import Recent
 from backends.rented import vm
 from backends.rented.clocks import agreed_now, seconds_between
@@ -307,8 +307,8 @@ class AwsBackend:
 
     def setup_state(self) -> SetupState:
         """Whether AWS accepts the credentials that boto3 finds: one free call."""
-        if self._missing_package():
-            return SetupState(False, "not installed", f"the Python package {self._missing_package()}", INSTALL)
+        if package := first_missing(PACKAGES):
+            return SetupState(False, "not installed", f"the Python package {package}", INSTALL)
         if not self._settings.may_be_signed_in():
             return SetupState(False, "not signed in", "credentials of an AWS account", HOW_TO_SIGN_IN)
         return asked_state("AWS", "the credentials are refused", self._summary)
@@ -326,19 +326,16 @@ class AwsBackend:
         """One for all threads. Raises Rejected where boto3 is missing."""
         with self._opening:
             if self._opened is None:
-                if package := self._missing_package():
+                if package := first_missing(PACKAGES):
                     raise Rejected(f"AWS needs the Python package {package!r}", advice=INSTALL)
                 from backends.aws.client import Client
 
                 self._opened = Client(self._settings.profile)
             return self._opened
 
-    def _missing_package(self) -> str | None:
-        return next((package for package in PACKAGES if importlib.util.find_spec(package) is None), None)
-
     def _lacking(self) -> str:
         """What has to be set up before anything can be rented, in words; empty if nothing has."""
-        if package := self._missing_package():
+        if package := first_missing(PACKAGES):
             return f"AWS needs the Python package {package}: {INSTALL}"
         return "" if self._settings.may_be_signed_in() else f"AWS has no credentials: {HOW_TO_SIGN_IN}"
 

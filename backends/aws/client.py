@@ -18,11 +18,12 @@ from boto3.s3.transfer import ProgressCallbackInvoker, TransferConfig, create_tr
 from botocore import exceptions
 from botocore.config import Config
 
-from backends.aws.replies import Malformed, page_of, problem
+from backends.aws.replies import page_of, problem
 from backends.aws.requests import Ask
 from backends.aws.settings import HOW_TO_SIGN_IN
 from backends.aws.stage_requests import PART_BYTES, S3
 from backends.base import AuthError, BackendError, Lost, Rejected, Transient
+from backends.rented.calls import Malformed
 
 T = TypeVar("T")
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from backends.aws import catalog, requests
@@ -21,7 +20,7 @@ from backends.aws.replies import (
 from backends.aws.settings import Settings
 from backends.aws.tables import types
 from backends.base import BackendError, NoCapacity, Offer, Rejected
-from backends.recent import Recent
+from backends.recent import Readings
 
 if TYPE_CHECKING:
     from backends.aws.client import Client
@@ -36,8 +35,7 @@ class Market:
     def __init__(self, settings: Settings, client: Callable[[], Client]) -> None:
         self._settings = settings
         self._client = client
-        self._lock = Lock()
-        self._kept: dict[tuple[str, ...], Recent[Any]] = {}
+        self._kept = Readings(READING_SECONDS, time.monotonic)
 
     def offers(self) -> list[Offer]:
         """What can be asked for in the regions that the settings name."""
@@ -51,7 +49,9 @@ class Market:
     def zones(self, target: catalog.Target, most_micros: int, avoid: frozenset[str]) -> list[str]:
         """The zones to ask for it, in order. Raises NoCapacity where there is none to ask."""
         region, type_ = target.region, target.type.name
-        having = self._keep(("zones", region, type_), lambda: self._ask(requests.zones_of(region, type_), read_zones))
+        having = self._kept.get(
+            ("zones", region, type_), lambda: self._ask(requests.zones_of(region, type_), read_zones)
+        )
         spot = self._reading(region).spot if target.spot else {}
         found = catalog.zones_to_ask(having & set(self.subnets(region)), spot, target, most_micros, avoid)
         if not found:
@@ -62,7 +62,7 @@ class Market:
     def subnets(self, region: str) -> dict[str, tuple[str, str]]:
         """Subnet and VPC by zone, of the region's default VPC. Raises Rejected where it has none."""
         asking = requests.default_subnets(region)
-        found: dict[str, tuple[str, str]] = self._keep(("subnets", region), lambda: self._ask(asking, read_subnets))
+        found: dict[str, tuple[str, str]] = self._kept.get(("subnets", region), lambda: self._ask(asking, read_subnets))
         if not found:
             raise Rejected(
                 f"{region} has no default VPC, which instances would be put in",
@@ -72,7 +72,7 @@ class Market:
 
     def image(self, region: str) -> tuple[str, str, int]:
         """The AMI to start from, its root device, and the least GB of its volume."""
-        return self._keep(("image", region), lambda: self._read_image(region))  # type: ignore[no-any-return]
+        return self._kept.get(("image", region), lambda: self._read_image(region))
 
     def _read_image(self, region: str) -> tuple[str, str, int]:
         ami = self._settings.ami or requests.AMI_PARAMETER
@@ -81,7 +81,7 @@ class Market:
         return (ami, *self._ask(requests.get_image(region, ami), read_image))
 
     def _reading(self, region: str) -> catalog.Reading:
-        return self._keep(("reading", region), lambda: self._read(region))  # type: ignore[no-any-return]
+        return self._kept.get(("reading", region), lambda: self._read(region))
 
     def _read(self, region: str) -> catalog.Reading:
         """What the credentials may see: each part of it is left out where they may not."""
@@ -107,8 +107,3 @@ class Market:
 
     def _ask(self, ask: requests.Ask, parse: Callable[[Any], Any]) -> Any:
         return self._client().read(ask, parse)
-
-    def _keep(self, name: tuple[str, ...], read: Callable[[], Any]) -> Any:
-        with self._lock:
-            kept = self._kept.setdefault(name, Recent(READING_SECONDS, time.monotonic))
-        return kept.get(read)

@@ -6,7 +6,6 @@ touched.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +15,10 @@ from backends.aws.replies import IN_USE, NOT_FOUND, THERE_ALREADY, read_group_ne
 from backends.aws.settings import Settings
 from backends.base import Transient
 from backends.failpoints import failpoint
-from backends.recent import Recent
-from backends.rented.own_address import own_address
+from backends.rented.own_address import OwnNetwork
 
 if TYPE_CHECKING:
     from backends.aws.client import Client
-
-ADDRESS_SECONDS = 60.0
 
 
 class Network:
@@ -32,7 +28,7 @@ class Network:
         self._settings = settings
         self._client = client
         self._word = word
-        self._address: Recent[str] = Recent(ADDRESS_SECONDS, time.monotonic)
+        self._own = OwnNetwork("aws.ssh_from", settings.ssh_from)
         self._admitted: dict[str, str] = {}
 
     def group(self, region: str, vpc: str) -> str:
@@ -51,7 +47,7 @@ class Network:
 
     def keep_open(self, region: str) -> None:
         """This machine may have another address by now: let that one in, and the old one no more."""
-        if self._admitted.get(region) != self.own_network() and (found := self._find(region)):
+        if self._admitted.get(region) != self._own.get() and (found := self._find(region)):
             self._admit_us(region, found)
 
     def drop(self, region: str) -> bool:
@@ -63,10 +59,6 @@ class Network:
         self._client().call_unless(requests.delete_group(region, str(found["GroupId"])), IN_USE | NOT_FOUND)
         return self._find(region) is None
 
-    def own_network(self) -> str:
-        """The network that SSH is admitted from: what the settings say, or this machine's address as Amazon sees it."""
-        return self._settings.ssh_from or self._address.get(lambda: own_address("aws.ssh_from"))
-
     def _find(self, region: str) -> dict[str, Any] | None:
         groups = self._client().read(
             requests.list_groups(region, OWNER, self._word()), lambda reply: list(reply["SecurityGroups"])
@@ -74,7 +66,7 @@ class Network:
         return min(groups, key=lambda group: str(group["GroupId"]), default=None)
 
     def _admit_us(self, region: str, group: dict[str, Any]) -> None:
-        wanted, there, id_ = self.own_network(), read_group_networks(group), str(group["GroupId"])
+        wanted, there, id_ = self._own.get(), read_group_networks(group), str(group["GroupId"])
         port = self._settings.ssh_port
         if wanted not in there:
             self._client().call_unless(requests.admit(region, id_, [wanted], port), THERE_ALREADY | NOT_FOUND)

@@ -14,6 +14,7 @@ from typing import Any
 from backends.aws.requests import Ask, quota_code, quota_link
 from backends.aws.settings import HOW_TO_SIGN_IN
 from backends.base import AuthError, BackendError, Lost, NoCapacity, Rejected, Transient
+from backends.rented.calls import Malformed
 from backends.units import MICROS_PER_USD
 
 SPOT_TAKEN_BACK = "Server.SpotInstanceTermination"
@@ -52,10 +53,6 @@ class NoneInZone(NoCapacity):
 
 class Mismatch(Lost):
     """The ClientToken was used before, with other words: what it was used for has been made."""
-
-
-class Malformed(Exception):
-    """A reply that is not what the contract says."""
 
 
 class State(StrEnum):

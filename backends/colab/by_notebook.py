@@ -6,7 +6,6 @@ one agent; it is written down on this computer before Drive hears of it, and nev
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -42,6 +41,7 @@ from backends.colab.records import Claim, Records
 from backends.colab.sessions import SessionFacts
 from backends.colab.settings import ACCEPT_COMMAND, CREDENTIAL, NAME, Settings
 from backends.failpoints import failpoint
+from backends.packages import first_missing
 
 if TYPE_CHECKING:
     from backends.channels.drive import Drive
@@ -260,7 +260,7 @@ class ByNotebook:
 
     def setup_state(self) -> SetupState:
         """Whether Drive can be used, and who is there."""
-        if package := self._missing_package():
+        if package := first_missing(PACKAGES):
             return SetupState(False, "not installed", f"the Python package {package}", "pip install 'gpujob[colab]'")
         if not self._settings.credential():
             return SetupState(False, "no access to Google Drive", "access to a Google Drive", SETUP_COMMAND)
@@ -288,7 +288,7 @@ class ByNotebook:
             return self._opened
 
     def _new_drive(self, token: Callable[[], str | None]) -> Drive:
-        if package := self._missing_package():
+        if package := first_missing(PACKAGES):
             raise Rejected(f"Colab needs the Python package {package!r}", advice="pip install 'gpujob[colab]'")
         from backends.channels.drive import Drive
         from backends.channels.drive_session import API
@@ -300,12 +300,9 @@ class ByNotebook:
 
         return Token.read(self._settings.credential()).refresh_token
 
-    def _missing_package(self) -> str | None:
-        return next((package for package in PACKAGES if importlib.util.find_spec(package) is None), None)
-
     def _lacking(self) -> str:
         """What has to be set up before anything can be had, in words; empty if nothing has."""
-        if package := self._missing_package():
+        if package := first_missing(PACKAGES):
             return f"Colab needs the Python package {package}: pip install 'gpujob[colab]'"
         return "" if self._settings.credential() else f"Colab has no access to Google Drive: {SETUP_COMMAND}"
 

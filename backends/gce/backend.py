@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -43,6 +42,7 @@ from backends.gce.replies import (
     State,
 )
 from backends.gce.settings import Settings
+from backends.packages import first_missing
 from backends.recent import Recent
 from backends.rented.clocks import agreed_now, seconds_between
 from backends.rented.contacts import Contacts
@@ -259,7 +259,7 @@ class GceBackend:
 
     def setup_state(self) -> SetupState:
         """Whether Google accepts the credentials that are found: one free call."""
-        if package := self._missing_package():
+        if package := first_missing(PACKAGES):
             return SetupState(False, "not installed", f"the Python package {package}", INSTALL)
         missing, how = self._settings.lacking()
         if missing:
@@ -279,19 +279,16 @@ class GceBackend:
         """One for all threads. Raises Rejected where Google's packages are missing."""
         with self._opening:
             if self._opened is None:
-                if package := self._missing_package():
+                if package := first_missing(PACKAGES):
                     raise Rejected(f"Compute Engine needs the Python package {package!r}", advice=INSTALL)
                 from backends.gce.client import Client
 
                 self._opened = Client(self._settings)
             return self._opened
 
-    def _missing_package(self) -> str | None:
-        return next((package for package in PACKAGES if importlib.util.find_spec(package) is None), None)
-
     def _lacking(self) -> tuple[str, str]:
         """What has to be set up before anything can be rented, and how; both empty if nothing has."""
-        if package := self._missing_package():
+        if package := first_missing(PACKAGES):
             return f"the Python package {package}", INSTALL
         return self._settings.lacking()
 

@@ -28,9 +28,10 @@ from googleapiclient.discovery_cache import get_static_doc
 from googleapiclient.errors import HttpError
 
 from backends.base import AuthError, BackendError, Lost, Transient
-from backends.gce.replies import Absent, Malformed, page_of, problem
+from backends.gce.replies import Absent, page_of, problem
 from backends.gce.requests import Ask
 from backends.gce.settings import HOW_TO_SIGN_IN, Settings
+from backends.rented.calls import Malformed
 
 T = TypeVar("T")
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backends.base import BackendError, NoCapacity, Offer
 from backends.gce import catalog, requests
 from backends.gce.replies import last_part, read_image, read_quotas, read_scattered
 from backends.gce.settings import Settings
-from backends.recent import Recent
+from backends.recent import Readings
 
 if TYPE_CHECKING:
     from backends.gce.client import Client
@@ -27,18 +26,17 @@ class Market:
     def __init__(self, settings: Settings, client: Callable[[], Client]) -> None:
         self._settings = settings
         self._client = client
-        self._lock = Lock()
-        self._kept: dict[tuple[str, ...], Recent[Any]] = {}
+        self._kept = Readings(READING_SECONDS, time.monotonic)
 
     def offers(self) -> list[Offer]:
         """What can be asked for in the regions that the settings name. Raises AuthError, Transient."""
-        quotas: catalog.Quotas = self._keep(("quotas",), self._read_quotas)
+        quotas: catalog.Quotas = self._kept.get(("quotas",), self._read_quotas)
         return list(catalog.offers(self._settings, quotas))
 
     def zones(self, target: catalog.Target, avoid: frozenset[str]) -> list[str]:
         """The zones to ask for it, in order. Raises NoCapacity where there is none to ask."""
         type_ = target.type
-        having: set[str] = self._keep(("zones", type_.name), lambda: self._read_zones(type_.name))
+        having: set[str] = self._kept.get(("zones", type_.name), lambda: self._read_zones(type_.name))
         found = catalog.zones_to_ask(having, type_.region, avoid)
         if not found:
             why = "outside places to avoid" if having else "at all"
@@ -49,7 +47,7 @@ class Market:
         """The image to start from, and the least GiB of its disk."""
         project, _, family = self._settings.image.partition("/")
         asking = requests.get_image(project, family)
-        return self._keep(("image",), lambda: self._client().read(asking, read_image))  # type: ignore[no-any-return]
+        return self._kept.get(("image",), lambda: self._client().read(asking, read_image))
 
     def _read_quotas(self) -> catalog.Quotas:
         client = self._client()
@@ -67,8 +65,3 @@ class Market:
             lambda reply: [last_part(each["zone"]) for each in read_scattered(reply, "machineTypes")],
         )
         return {zone for page in pages for zone in page}
-
-    def _keep(self, name: tuple[str, ...], read: Callable[[], Any]) -> Any:
-        with self._lock:
-            kept = self._kept.setdefault(name, Recent(READING_SECONDS, time.monotonic))
-        return kept.get(read)

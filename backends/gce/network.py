@@ -7,7 +7,6 @@ word are never touched.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -18,13 +17,10 @@ from backends.gce.marks import tag_of
 from backends.gce.replies import Rule, ThereAlready, read_operation, read_rule
 from backends.gce.requests import Ask
 from backends.gce.settings import Settings
-from backends.recent import Recent
-from backends.rented.own_address import own_address
+from backends.rented.own_address import OwnNetwork
 
 if TYPE_CHECKING:
     from backends.gce.client import Client
-
-ADDRESS_SECONDS = 60.0
 
 
 class Network:
@@ -34,12 +30,12 @@ class Network:
         self._settings = settings
         self._client = client
         self._word = word
-        self._address: Recent[str] = Recent(ADDRESS_SECONDS, time.monotonic)
+        self._own = OwnNetwork("gce.ssh_from", settings.ssh_from)
         self._admitted = ""
 
     def open(self) -> str:
         """The network tag for our machines; the rules for it are in force when this returns."""
-        wanted, network = self._own_network(), self._settings.network
+        wanted, network = self._own.get(), self._settings.network
         shut, let_in = self._names()
         about = (self._description(), tag_of(self._word()))
         if self._find(shut) is None:
@@ -58,7 +54,7 @@ class Network:
         """This machine may have another address by now: let that one in, and the old one no more. The rules that are
         gone are made again.
         """
-        if self._admitted != self._own_network():
+        if self._admitted != self._own.get():
             self.open()
 
     def drop(self) -> None:
@@ -100,7 +96,3 @@ class Network:
             raise Rejected(f"{ask.doing}: Google could not do it: {operation.errors}")
         if not operation.done:
             raise Transient(f"{ask.doing}: Google is not done with it yet")
-
-    def _own_network(self) -> str:
-        """The network that SSH is admitted from: what the settings say, or this machine's address."""
-        return self._settings.ssh_from or self._address.get(lambda: own_address("gce.ssh_from"))

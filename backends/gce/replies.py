@@ -12,6 +12,7 @@ from typing import Any
 from backends.base import AuthError, BackendError, Lost, NoCapacity, Rejected, Transient
 from backends.gce.requests import Ask, quota_link
 from backends.gce.settings import HOW_TO_SIGN_IN
+from backends.rented.calls import Malformed
 
 PREEMPTED = "compute.instances.preempted"
 """The type of the operation by which Google takes a spot instance back."""
@@ -44,10 +45,6 @@ class Busy(Transient):
 
 class NoneInZone(NoCapacity):
     """None of that kind is free in one zone; another zone may have one."""
-
-
-class Malformed(Exception):
-    """A reply that is not what the contract says."""
 
 
 class State(StrEnum):

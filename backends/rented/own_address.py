@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import time
 import urllib.error
 import urllib.request
 
 from backends.base import Transient
+from backends.recent import Recent
 
 SERVICE = "https://checkip.amazonaws.com"
 """Says from which IPv4 address it is asked."""
 
 REPLY_SECONDS = 10.0
+
+
+ADDRESS_SECONDS = 60.0
+
+
+class OwnNetwork:
+    """The network that SSH is admitted from: what the user says, or this machine's address, asked for now and then."""
+
+    def __init__(self, setting: str, said: str) -> None:
+        self._setting = setting
+        self._said = said
+        self._address: Recent[str] = Recent(ADDRESS_SECONDS, time.monotonic)
+
+    def get(self) -> str:
+        """In CIDR notation. Raises Transient."""
+        return self._said or self._address.get(lambda: own_address(self._setting))
 
 
 def own_address(setting: str, service: str = SERVICE) -> str:

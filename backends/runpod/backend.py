@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -28,6 +27,7 @@ from backends.base import (
     asked_state,
 )
 from backends.failpoints import failpoint
+from backends.packages import first_missing
 from backends.recent import Recent
 from backends.rented.clocks import agreed_now, seconds_between
 from backends.rented.contacts import Contacts
@@ -241,7 +241,7 @@ class RunpodBackend:
 
     def _missing_package(self) -> str | None:
         needed = ["httpx", "paramiko"] + ["runpod"] * (self._settings.client == "sdk")
-        return next((package for package in needed if importlib.util.find_spec(package) is None), None)
+        return first_missing(needed)
 
     def _lacking(self) -> str:
         """What has to be set up before anything can be rented, in words; empty if nothing has."""

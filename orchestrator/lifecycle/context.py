@@ -94,9 +94,9 @@ class Context:
         """Something that is being fetched, also after a cancellation: shown, and ended when time or money is up."""
 
         def wanted(lacking: int) -> None:
-            self.stop_if_fetch_is_over()
-            self.traffic.heard(machine)
             tenure = self.tenure
+            _stop_if_fetch_is_over(tenure)
+            self.traffic.heard(machine)
             seconds = tenure.held_seconds + tenure.giving_back_seconds
             stop_if_too_dear(tenure.price, self.traffic, lacking, seconds, self.attempt.reserved_micros)
 
@@ -109,8 +109,7 @@ class Context:
 
     def stop_if_fetch_is_over(self) -> None:
         """Raises TimeUp where not even fetching may go on."""
-        if self.tenure.fetch_is_over:
-            raise TimeUp("the time that was reserved for this machine is used up")
+        _stop_if_fetch_is_over(self.tenure)
 
     @property
     def cancel_requested(self) -> bool:
@@ -129,3 +128,8 @@ class Context:
     def now(self) -> str:
         """The time, as it is recorded."""
         return stamp(self.tools.clock.now())
+
+
+def _stop_if_fetch_is_over(tenure: Tenure) -> None:
+    if tenure.fetch_is_over:
+        raise TimeUp("the time that was reserved for this machine is used up")

@@ -83,6 +83,8 @@ class Knowledge:
         What one GPU of a model has shown holds for all of them, though drivers, libraries and price lists differ on how
         much it has, and though a run may end before anybody has read it.
         """
+        if all(s.outcome != "oom_gpu" for s in self.seen):
+            return self
         by_name = {(offer.backend, offer.name): offer for offer in offers if offer.gpu_count}
         by_model: dict[str | None, set[int]] = {}
         for offer in by_name.values():

@@ -36,16 +36,23 @@ class Account:
 
 def account(cloud: RunPodEmulator, home: Path) -> Account:
     """Of one home, whoever else rents from the same cloud."""
+    pods = pods_of(cloud, home)
+    left = sum(pod.status != "TERMINATED" for pod in pods)
+    return account_of(home, len(pods), left, lambda key: spent(cloud, home, key))
+
+
+def account_of(home: Path, machines: int, left: int, spent_by: Callable[[str], float]) -> Account:
+    """What they mean for a home; ``spent_by`` gives the micro-dollars that an attempt's key has cost."""
     attempts = rows(home, "SELECT * FROM attempt")
     budgets = {row["id"]: row["budget_micros"] for row in rows(home, "SELECT id, budget_micros FROM job")}
-    metered = {each["key"]: spent(cloud, home, each["key"]) for each in attempts}
+    metered = {each["key"]: spent_by(each["key"]) for each in attempts}
     by_job: dict[str, float] = dict.fromkeys(budgets, 0.0)
     for each in attempts:
         by_job[each["job_id"]] += metered[each["key"]]
     ended = [each for each in attempts if each["state"] == "ended"]
     return Account(
-        machines=len(pods_of(cloud, home)),
-        machines_left=sum(pod.status != "TERMINATED" for pod in pods_of(cloud, home)),
+        machines=machines,
+        machines_left=left,
         over_reservation=excess((metered[each["key"]], each["reserved_micros"]) for each in attempts),
         over_budget=excess((by_job[job], budget) for job, budget in budgets.items()),
         unbooked=excess((metered[each["key"]], each["cost_micros"]) for each in ended),

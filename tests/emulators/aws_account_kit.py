@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.aws.marks import KEY, OWNER
-from tests.emulators.account_kit import MICROS, Account, excess, results_are_lost, rows
+from tests.emulators.account_kit import MICROS, Account, account_of
 from tests.emulators.aws import AwsEmulator, Box
 
 
@@ -46,18 +46,5 @@ def account(cloud: AwsEmulator, home: Path) -> Account:
     """Of one home, whoever else rents in the same account. What is left counts instances, volumes, keys, security
     groups and buckets alike.
     """
-    attempts = rows(home, "SELECT * FROM attempt")
-    budgets = {row["id"]: row["budget_micros"] for row in rows(home, "SELECT id, budget_micros FROM job")}
-    metered = {each["key"]: spent(cloud, home, each["key"]) for each in attempts}
-    by_job: dict[str, float] = dict.fromkeys(budgets, 0.0)
-    for each in attempts:
-        by_job[each["job_id"]] += metered[each["key"]]
-    ended = [each for each in attempts if each["state"] == "ended"]
-    return Account(
-        machines=len(boxes_of(cloud, home)),
-        machines_left=len(left_of(cloud, home)),
-        over_reservation=excess((metered[each["key"]], each["reserved_micros"]) for each in attempts),
-        over_budget=excess((by_job[job], budget) for job, budget in budgets.items()),
-        unbooked=excess((metered[each["key"]], each["cost_micros"]) for each in ended),
-        results_lost=sum(results_are_lost(home, each) for each in ended),
-    )
+    left = len(left_of(cloud, home))
+    return account_of(home, len(boxes_of(cloud, home)), left, lambda key: spent(cloud, home, key))
