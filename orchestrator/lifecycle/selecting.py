@@ -16,10 +16,10 @@ _PROGRAM = re.compile(r"\s*(?:python3?|bash|sh)\s+(?:\./)?((?:[\w.-]+/)*[\w.-]+\
 
 def files_to_send(spec: JobSpec, home: Home) -> list[SelectedFile]:
     """What is uploaded. Never gpujob's own folder, should it lie in workdir: it holds secrets, and reading the
-    journal's file beside SQLite would break SQLite's locks on it.
+    journal's file beside SQLite would break SQLite's locks on it. Nor what links or inputs name of it.
     """
     own = home.root.resolve()
-    return [file for file in select_files(spec) if not (spec.workdir / file.path).resolve().is_relative_to(own)]
+    return [file for file in select_files(spec, own) if not (spec.workdir / file.path).resolve().is_relative_to(own)]
 
 
 def absent_programs(spec: JobSpec, files: Sequence[SelectedFile]) -> Iterable[str]:

@@ -76,15 +76,15 @@ class _Folder:
     chain: frozenset[str]
 
 
-def select_files(spec: JobSpec) -> list[SelectedFile]:
+def select_files(spec: JobSpec, apart: Path | None = None) -> list[SelectedFile]:
     """The regular files under workdir that are uploaded, sorted by path.
 
     Left out are what ``.gitignore`` and ``.gpujobignore`` exclude, version control, caches and environments, and
     the spec's own results and checkpoints. A file that ``inputs`` name is uploaded even where it is ignored. A
     link to a file or folder inside workdir is taken as what it points to. Raises SpecError for a link that leaves
-    workdir, and for a folder that cannot be read.
+    workdir, and for a folder that cannot be read. The folder ``apart`` is not looked into.
     """
-    walk = _Walk(spec)
+    walk = _Walk(spec, apart)
     found = {file.path: file for file in (*walk.files(), *walk.inputs(spec))}
     if walk.problems:
         raise SpecError(walk.problems)
@@ -105,8 +105,9 @@ def tree_digest(root: Path, files: Iterable[SelectedFile]) -> str:
 class _Walk:
     """One pass over workdir, gathering problems instead of stopping at the first."""
 
-    def __init__(self, spec: JobSpec) -> None:
+    def __init__(self, spec: JobSpec, apart: Path | None) -> None:
         self.root = Path(os.path.realpath(spec.workdir))
+        self.apart = os.path.realpath(apart) if apart else None
         self.outputs = {PurePosixPath(path) for path in (*spec.results, *spec.checkpoints)}
         self.said_in = str(spec.spec_path or spec.workdir)
         self.problems: list[Problem] = []
@@ -183,6 +184,8 @@ class _Walk:
 
     def _excluded(self, path: PurePosixPath, is_folder: bool, folder: _Folder) -> bool:
         if path.name in ALWAYS_EXCLUDED or path in self.outputs:
+            return True
+        if is_folder and self.apart == os.path.realpath(self.root / path):
             return True
         verdicts = (rules.verdict(path, is_folder) for rank in folder.ranks for rules in rank)
         return next((verdict for verdict in verdicts if verdict is not None), False)

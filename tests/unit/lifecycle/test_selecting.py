@@ -39,3 +39,13 @@ def test_a_script_with_another_name_is_told_once(tmp_path: Path) -> None:
     (said,) = warnings(tmp_path, "run: python src/trian.py {n}", "params: {n: 1}", "variants: [{name: a}, {name: b}]")
     assert said.startswith("run begins with src/trian.py, which is not among the files")
     assert "did you mean 'src/train.py'?" in said
+
+
+def test_the_folder_of_gpujob_itself_is_not_looked_into(tmp_path: Path) -> None:
+    """Who stands in their home folder has it there, with environments whose links lead out."""
+    home = Home(tmp_path / ".local" / "share" / "gpujob").ensure()
+    (home.root / "python").symlink_to("/usr/bin/env")
+    (tmp_path / "link").symlink_to(home.journal)
+    home.journal.touch()
+    spec = parse_spec("name: job\nrun: ls", tmp_path / "job.yaml")
+    assert files_to_send(spec, home) == []
